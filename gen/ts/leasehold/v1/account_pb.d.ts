@@ -117,7 +117,8 @@ export declare type ApiKey = Message<"leasehold.v1.ApiKey"> & {
   spendCeilingMicros?: bigint | undefined;
 
   /**
-   * What it has spent, in millionths of a US dollar. Refunds are subtracted.
+   * What it has spent, in millionths of a US dollar, with what it gave to keys it made. Refunds are subtracted, and so
+   * is what came back when those keys were revoked.
    *
    * @generated from field: int64 spent_micros = 8;
    */
@@ -374,7 +375,7 @@ export declare const ListLedgerEntriesResponseSchema: GenMessage<ListLedgerEntri
  */
 export declare type CreateApiKeyRequest = Message<"leasehold.v1.CreateApiKeyRequest"> & {
   /**
-   * What to call it: at most 128 characters.
+   * What to call it: at most 128 characters, none of them NUL.
    *
    * @generated from field: string name = 1;
    */
@@ -396,7 +397,8 @@ export declare type CreateApiKeyRequest = Message<"leasehold.v1.CreateApiKeyRequ
 
   /**
    * The most it may spend in all, in millionths of a US dollar: no more than the caller's key has left. Unset: what
-   * the caller's key has left, if that is bounded.
+   * the caller's key has left, if that is bounded. It is taken from what the caller's key has left; what is unspent
+   * comes back when the new key is revoked.
    *
    * @generated from field: optional int64 spend_ceiling_micros = 4;
    */

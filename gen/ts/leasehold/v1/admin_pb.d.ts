@@ -22,7 +22,7 @@ export declare const file_leasehold_v1_admin: GenFile;
  */
 export declare type CreateAccountRequest = Message<"leasehold.v1.CreateAccountRequest"> & {
   /**
-   * Required. What to call it: 1 to 128 characters.
+   * Required. What to call it: 1 to 128 characters, none of them NUL.
    *
    * @generated from field: string name = 1;
    */
@@ -217,7 +217,8 @@ export declare type CreditAccountRequest = Message<"leasehold.v1.CreditAccountRe
   accountId: string;
 
   /**
-   * Required. How much to add, in millionths of a US dollar: at most 10^15 (a thousand million dollars).
+   * Required. How much to add, in millionths of a US dollar: at most 10^15 (a thousand million dollars). A balance can
+   * reach 10^18.
    *
    * @generated from field: int64 amount_micros = 2;
    */

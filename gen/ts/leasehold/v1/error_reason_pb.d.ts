@@ -77,7 +77,8 @@ export enum ErrorReason {
   TOKEN_MALFORMED = 12,
 
   /**
-   * INVALID_ARGUMENT, 400. Data does not have the checksum sent with it. Metadata: `field`. Nothing of it was stored.
+   * INVALID_ARGUMENT, 400. Data does not have the checksum sent with it. Metadata: `field`. Of data that differs from its
+   * `data_crc32` nothing was stored; a body that differs from its `sha256` is stored and not finished. Send it again.
    *
    * @generated from enum value: ERROR_REASON_CHECKSUM_MISMATCH = 13;
    */

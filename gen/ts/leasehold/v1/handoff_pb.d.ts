@@ -70,7 +70,7 @@ export declare type Handoff = Message<"leasehold.v1.Handoff"> & {
   burntClaims: number;
 
   /**
-   * How many slots unfinished claims have given back.
+   * How many slots unfinished claims have given back. More than max_incomplete_claims only once the token is over.
    *
    * @generated from field: int32 incomplete_claims = 8;
    */
@@ -146,7 +146,7 @@ export enum Handoff_IncompleteClaimPolicy {
   RETURN = 1,
 
   /**
-   * Its slot is burnt.
+   * Its slot is burnt, unless the token is over by then: its lease does not end because a token was revoked or expired.
    *
    * @generated from enum value: INCOMPLETE_CLAIM_POLICY_BURN = 2;
    */
@@ -479,14 +479,14 @@ export declare type InspectHandoffResponse = Message<"leasehold.v1.InspectHandof
   variant: Lease_Variant;
 
   /**
-   * How much a claim delivers, in bytes.
+   * How much a claim delivers, in bytes. 0 once the token takes no more claims.
    *
    * @generated from field: int64 content_bytes = 3;
    */
   contentBytes: bigint;
 
   /**
-   * The items a claim delivers. One, for a Storage lease.
+   * The items a claim delivers. One, for a Storage lease. None once the token takes no more claims.
    *
    * @generated from field: repeated leasehold.v1.HandoffItem items = 4;
    */

@@ -520,7 +520,7 @@ export declare type CreateLeaseRequest = Message<"leasehold.v1.CreateLeaseReques
 
   /**
    * Free text for the owner's own use, stored in clear: at most 16 labels, keys of 1-63 characters of
-   * `a-z 0-9 . _ -`, values of at most 256 characters.
+   * `a-z 0-9 . _ -`, values of at most 256 characters, none of them NUL.
    *
    * @generated from field: map<string, string> labels = 8;
    */
@@ -739,7 +739,8 @@ export declare type UploadContentRequest = Message<"leasehold.v1.UploadContentRe
   } | { case: undefined; value?: undefined };
 
   /**
-   * Any message. Where in the body data starts, in bytes. Must be the offset stored so far.
+   * Any message. Where in the body data starts, in bytes. Must be the offset stored so far: PUT on the plain
+   * route is the one way to drop what is stored and start anew.
    *
    * @generated from field: int64 offset = 3;
    */
