@@ -1,0 +1,350 @@
+/** Owns the table of settings: the one source for the program, `--help` and docs/operating.md. */
+import { inDataDir, type Setting, setting } from "./setting.ts";
+import {
+  bigNumber,
+  choice,
+  databaseUrl,
+  flag,
+  host,
+  httpUrl,
+  origins,
+  path,
+  port,
+  secret,
+  timerSeconds,
+  wholeNumber,
+} from "./setting-kind.ts";
+
+const kibibyte = 1024;
+const mebibyte = 1024 * kibibyte;
+const gibibyte = 1024n * BigInt(mebibyte);
+const minuteSeconds = 60;
+const hourSeconds = 60 * minuteSeconds;
+const daySeconds = 24 * hourSeconds;
+const yearSeconds = 365 * daySeconds;
+/** An end of time that stays inside what Postgres and google.protobuf.Duration can hold. */
+const centurySeconds = 100 * yearSeconds;
+/** Far above any price, and far enough below 2^63 that a balance of many such sums still fits. */
+const largestMicros = 10n ** 15n;
+
+/** Every setting, in the order in which it is shown. */
+export const settings = [
+  setting({
+    variable: "LEASEHOLD_DATA_DIR",
+    key: "dataDir",
+    kind: path,
+    default: ".leasehold",
+    audience: "server",
+    description: "Folder for all that the server keeps: database, content, keys and tokens.",
+  }),
+  setting({
+    variable: "LEASEHOLD_CONTENT_DIR",
+    key: "contentDir",
+    kind: path,
+    default: inDataDir("content"),
+    audience: "server",
+    description: "Folder for sealed content; several servers share it.",
+  }),
+  setting({
+    variable: "LEASEHOLD_KEYS_DIR",
+    key: "keysDir",
+    kind: path,
+    default: inDataDir("keys"),
+    audience: "server",
+    description: "Folder for the keys that content is sealed under; keep its backups apart from the database's.",
+  }),
+  setting({
+    variable: "DATABASE_URL",
+    key: "databaseUrl",
+    kind: databaseUrl,
+    default: undefined,
+    whenUnset: "an embedded Postgres in the data folder, for dev alone",
+    audience: "server",
+    description: "Address of the Postgres to use.",
+  }),
+  setting({
+    variable: "LEASEHOLD_DATABASE_POOL_SIZE",
+    key: "databasePoolSize",
+    kind: wholeNumber(1, 1_000),
+    default: 16,
+    unit: "connections",
+    audience: "server",
+    description: "Connections to Postgres that one process opens at most.",
+  }),
+  setting({
+    variable: "LEASEHOLD_HOST",
+    key: "host",
+    kind: host,
+    default: "127.0.0.1",
+    audience: "server",
+    description: "Address that both doors listen on.",
+  }),
+  setting({
+    variable: "LEASEHOLD_HTTP_PORT",
+    key: "httpPort",
+    kind: port,
+    default: 8080,
+    audience: "server",
+    description: "Port for Connect, gRPC-Web and plain HTTP; 0 takes a free one.",
+  }),
+  setting({
+    variable: "LEASEHOLD_GRPC_PORT",
+    key: "grpcPort",
+    kind: port,
+    default: 50_051,
+    audience: "server",
+    description: "Port for native gRPC; 0 takes a free one.",
+  }),
+  setting({
+    variable: "LEASEHOLD_OPERATOR_PORT",
+    key: "operatorPort",
+    kind: port,
+    default: undefined,
+    whenUnset: "on the main doors",
+    audience: "server",
+    description: "Port of its own for AdminService and /metrics.",
+  }),
+  setting({
+    variable: "LEASEHOLD_PUBLIC_URL",
+    key: "publicUrl",
+    kind: httpUrl,
+    default: undefined,
+    whenUnset: "the HTTP door's own address",
+    audience: "server",
+    description: "Address under which receivers reach the HTTP door; claim_url starts with it.",
+  }),
+  setting({
+    variable: "LEASEHOLD_CORS_ORIGINS",
+    key: "corsOrigins",
+    kind: origins,
+    default: ["*"],
+    audience: "server",
+    description: "Web origins whose pages may call the HTTP door.",
+  }),
+  setting({
+    variable: "LEASEHOLD_TLS_CERT_PATH",
+    key: "tlsCertPath",
+    kind: path,
+    default: undefined,
+    whenUnset: "no TLS",
+    audience: "server",
+    description: "PEM file with the certificate chain for every port.",
+  }),
+  setting({
+    variable: "LEASEHOLD_TLS_KEY_PATH",
+    key: "tlsKeyPath",
+    kind: path,
+    default: undefined,
+    whenUnset: "no TLS",
+    audience: "server",
+    description: "PEM file with the certificate's private key.",
+  }),
+  setting({
+    variable: "LEASEHOLD_ALLOW_PLAINTEXT",
+    key: "allowPlaintext",
+    kind: flag,
+    default: false,
+    audience: "server",
+    description: "1 allows a non-loopback host without TLS, as behind a proxy that ends TLS.",
+  }),
+  setting({
+    variable: "LEASEHOLD_ADMIN_TOKEN",
+    key: "adminToken",
+    kind: secret,
+    default: undefined,
+    whenUnset: "made on first start and kept in the data folder",
+    audience: "server",
+    description: "Bearer token for AdminService.",
+  }),
+  setting({
+    variable: "LEASEHOLD_RATE_MICROS_PER_GIB_DAY",
+    key: "rateMicrosPerGibDay",
+    kind: bigNumber(0n, largestMicros),
+    default: 1_000n,
+    unit: "micro-dollars",
+    audience: "server",
+    description: "First price of one GiB for one day; later changed by SetPricing.",
+  }),
+  setting({
+    variable: "LEASEHOLD_MIN_CHARGE_MICROS",
+    key: "minChargeMicros",
+    kind: bigNumber(0n, largestMicros),
+    default: 1_000n,
+    unit: "micro-dollars",
+    audience: "server",
+    description: "First least charge of a lease; later changed by SetPricing.",
+  }),
+  setting({
+    variable: "LEASEHOLD_MIN_DURATION_SECONDS",
+    key: "minDurationSeconds",
+    kind: wholeNumber(1, centurySeconds),
+    default: minuteSeconds,
+    unit: "seconds",
+    audience: "server",
+    description: "First shortest duration of a lease; later changed by SetPricing.",
+  }),
+  setting({
+    variable: "LEASEHOLD_MAX_DURATION_SECONDS",
+    key: "maxDurationSeconds",
+    kind: wholeNumber(1, centurySeconds),
+    default: yearSeconds,
+    unit: "seconds",
+    audience: "server",
+    description: "First longest duration of a lease; later changed by SetPricing.",
+  }),
+  setting({
+    variable: "LEASEHOLD_MAX_FILE_BYTES",
+    key: "maxFileBytes",
+    // 64 TiB: chunk numbers and file offsets stay exact far beyond it.
+    kind: bigNumber(1n, 65_536n * gibibyte),
+    default: 5n * gibibyte,
+    unit: "bytes",
+    audience: "server",
+    description: "Largest size of a Storage lease.",
+  }),
+  setting({
+    variable: "LEASEHOLD_UPLOAD_WINDOW_SECONDS",
+    key: "uploadWindowSeconds",
+    kind: wholeNumber(1, yearSeconds),
+    default: daySeconds,
+    unit: "seconds",
+    audience: "server",
+    description: "Time to finish an upload; a lease still without its content then ends and is refunded.",
+  }),
+  setting({
+    variable: "LEASEHOLD_CLAIM_HOLD_SECONDS",
+    key: "claimHoldSeconds",
+    kind: wholeNumber(1, yearSeconds),
+    default: 10 * minuteSeconds,
+    unit: "seconds",
+    audience: "server",
+    description: "Time a claim is held without progress before its slot is given back.",
+  }),
+  setting({
+    variable: "LEASEHOLD_CLAIM_HOLD_CAP_SECONDS",
+    key: "claimHoldCapSeconds",
+    kind: wholeNumber(1, yearSeconds),
+    default: daySeconds,
+    unit: "seconds",
+    audience: "server",
+    description: "Longest time a claim is held, whatever its progress.",
+  }),
+  setting({
+    variable: "LEASEHOLD_TOMBSTONE_SECONDS",
+    key: "tombstoneSeconds",
+    kind: wholeNumber(1, centurySeconds),
+    default: 30 * daySeconds,
+    unit: "seconds",
+    audience: "server",
+    description: "Time an ended lease is still known to have existed.",
+  }),
+  setting({
+    variable: "LEASEHOLD_EPOCH_SECONDS",
+    key: "epochSeconds",
+    kind: wholeNumber(1, 30 * daySeconds),
+    default: hourSeconds,
+    unit: "seconds",
+    audience: "server",
+    description: "Span of ends that share one key; when it is past, the key is destroyed.",
+  }),
+  setting({
+    variable: "LEASEHOLD_SWEEP_INTERVAL_SECONDS",
+    key: "sweepIntervalSeconds",
+    kind: timerSeconds(0.01, hourSeconds),
+    default: 1,
+    unit: "seconds",
+    audience: "server",
+    description: "Pause of the sweeper between two rounds that found nothing to do.",
+  }),
+  setting({
+    variable: "LEASEHOLD_STALL_SECONDS",
+    key: "stallSeconds",
+    kind: timerSeconds(0.05, hourSeconds),
+    default: 30,
+    unit: "seconds",
+    audience: "server",
+    description: "Time a peer may neither send nor take a byte of a stream before it is dropped.",
+  }),
+  setting({
+    variable: "LEASEHOLD_CALL_DEADLINE_SECONDS",
+    key: "callDeadlineSeconds",
+    kind: timerSeconds(0.05, daySeconds),
+    default: minuteSeconds,
+    unit: "seconds",
+    audience: "server",
+    description: "Longest time a call with one request and one answer may take.",
+  }),
+  setting({
+    variable: "LEASEHOLD_MAX_HEADER_BYTES",
+    key: "maxHeaderBytes",
+    kind: wholeNumber(4 * kibibyte, mebibyte),
+    default: 16 * kibibyte,
+    unit: "bytes",
+    audience: "server",
+    description: "Largest size of a request's headers, all together.",
+  }),
+  setting({
+    variable: "LEASEHOLD_MAX_STREAMS_PER_CONNECTION",
+    key: "maxStreamsPerConnection",
+    kind: wholeNumber(1, 100_000),
+    // HTTP/2 asks for no less than 100. 256 callers of one process share a connection without queueing, and one
+    // connection still cannot take more than 256 streams' buffers.
+    default: 256,
+    unit: "streams",
+    audience: "server",
+    description: "Calls that one HTTP/2 connection may have under way.",
+  }),
+  setting({
+    variable: "LEASEHOLD_MAX_MESSAGE_BYTES",
+    key: "maxMessageBytes",
+    kind: wholeNumber(128 * kibibyte, 64 * mebibyte),
+    default: 4 * mebibyte,
+    unit: "bytes",
+    audience: "server",
+    description: "Largest size of one message, after decompression.",
+  }),
+  setting({
+    variable: "LEASEHOLD_LOG_LEVEL",
+    key: "logLevel",
+    kind: choice(["trace", "debug", "info", "warn", "error", "fatal", "silent"]),
+    default: "info",
+    audience: "server",
+    description: "Least severe level that is logged.",
+  }),
+  setting({
+    variable: "LEASEHOLD_URL",
+    key: "url",
+    kind: httpUrl,
+    default: "http://127.0.0.1:8080",
+    audience: "client",
+    description: "Address of a server's HTTP door.",
+  }),
+  setting({
+    variable: "LEASEHOLD_GRPC_URL",
+    key: "grpcUrl",
+    kind: httpUrl,
+    default: "http://127.0.0.1:50051",
+    audience: "client",
+    description: "Address of a server's gRPC door.",
+  }),
+  setting({
+    variable: "LEASEHOLD_API_KEY",
+    key: "apiKey",
+    kind: secret,
+    default: undefined,
+    whenUnset: "the key of the demo account beside a local dev, or none",
+    audience: "client",
+    description: "API key that calls are made with.",
+  }),
+] as const;
+
+type Row = (typeof settings)[number];
+type ValueOf<Of> =
+  Of extends Setting<string, infer Value, infer Default>
+    ? [Default] extends [undefined]
+      ? Value | undefined
+      : Value
+    : never;
+
+/** Every setting's value. Sizes of content and sums of money are bigint; sizes of buffers and time spans are number. */
+export type Config = { readonly [Of in Row as Of["key"]]: ValueOf<Of> };
