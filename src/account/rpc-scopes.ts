@@ -1,0 +1,29 @@
+/** The scope that each RPC by API key needs: the table that the comments in the proto show to callers. */
+import type { DescMethod } from "@bufbuild/protobuf";
+import { AccountService } from "#gen/leasehold/v1/account_pb.js";
+import { HandoffService } from "#gen/leasehold/v1/handoff_pb.js";
+import { LeaseService } from "#gen/leasehold/v1/lease_pb.js";
+import type { ScopeName } from "./scopes.ts";
+
+const scopes = new Map<DescMethod, ScopeName>([
+  [LeaseService.method.createLease, "create"],
+  [LeaseService.method.getLease, "read"],
+  [LeaseService.method.listLeases, "read"],
+  [LeaseService.method.deleteLease, "write"],
+  [LeaseService.method.uploadContent, "write"],
+  [LeaseService.method.uploadContentPart, "write"],
+  [LeaseService.method.downloadContent, "read"],
+  [HandoffService.method.issueHandoff, "write"],
+  [HandoffService.method.listHandoffs, "read"],
+  [HandoffService.method.revokeHandoff, "write"],
+  [AccountService.method.getAccount, "read"],
+  [AccountService.method.listLedgerEntries, "account"],
+  [AccountService.method.createApiKey, "account"],
+  [AccountService.method.listApiKeys, "account"],
+  [AccountService.method.revokeApiKey, "account"],
+]);
+
+/** The scope an RPC needs. Undefined if it needs no API key. */
+export function scopeOfRpc(method: DescMethod): ScopeName | undefined {
+  return scopes.get(method);
+}

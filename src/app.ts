@@ -1,0 +1,164 @@
+/** The composition: every part of a Leasehold process, built from its configuration and wired to the others. */
+import { join } from "node:path";
+import type { Logger } from "pino";
+import { AccountService } from "#gen/leasehold/v1/account_pb.js";
+import { AdminService } from "#gen/leasehold/v1/admin_pb.js";
+import { HandoffService } from "#gen/leasehold/v1/handoff_pb.js";
+import { LeaseService } from "#gen/leasehold/v1/lease_pb.js";
+import { accountService } from "./account/account-service.ts";
+import { Callers } from "./account/caller.ts";
+import { adminService } from "./admin/admin-service.ts";
+import { Operator } from "./admin/operator.ts";
+import type { Config } from "./config/settings.ts";
+import { DirectoryStore } from "./content/directory-store.ts";
+import type { KeyFolder } from "./content/key-folder.ts";
+import type { Database } from "./database/database.ts";
+import { DatabaseClock } from "./database/database-clock.ts";
+import { Claims } from "./handoff/claims.ts";
+import { handoffRoutes } from "./handoff/handoff-routes.ts";
+import { handoffService } from "./handoff/handoff-service.ts";
+import { TokenHolders } from "./handoff/token-holders.ts";
+import { openKeyFolder } from "./installation/installation.ts";
+import { LeaseDestroyer } from "./lease/lease-destroyer.ts";
+import { LeaseMaker } from "./lease/lease-maker.ts";
+import { leaseRoutes } from "./lease/lease-routes.ts";
+import { LeaseSeals } from "./lease/lease-seals.ts";
+import { CallerLeases, leaseService } from "./lease/lease-service.ts";
+import { LeaseVariants } from "./lease/lease-variant.ts";
+import { LeaseView } from "./lease/lease-view.ts";
+import { LeaseWatch } from "./lease/lease-watch.ts";
+import { PricingBook } from "./pricing/pricing-book.ts";
+import { PricingView } from "./pricing/pricing-view.ts";
+import { publishedLimits } from "./published-limits.ts";
+import type { Call } from "./server/call.ts";
+import type { Route } from "./server/router.ts";
+import { type MountedService, mountService } from "./server/service-implementation.ts";
+import { StorageBodies } from "./storage/storage-body.ts";
+import { storageRoutes } from "./storage/storage-routes.ts";
+import { storageService } from "./storage/storage-service.ts";
+import { StorageUploads } from "./storage/storage-upload.ts";
+import { StorageVariant } from "./storage/storage-variant.ts";
+import { sweepTasks } from "./sweeper/sweep-tasks.ts";
+import { Sweeper } from "./sweeper/sweeper.ts";
+
+/** What every process has: leases, and the ways to end and destroy them. */
+export interface Core {
+  readonly config: Config;
+  readonly logger: Logger;
+  readonly database: Database;
+  readonly keyFolder: KeyFolder;
+  readonly seals: LeaseSeals;
+  readonly store: DirectoryStore;
+  readonly bodies: StorageBodies;
+  readonly variants: LeaseVariants;
+  readonly destroyer: LeaseDestroyer;
+  readonly holders: TokenHolders;
+  readonly claims: Claims;
+}
+
+/**
+ * Opens what every process has, over a migrated database.
+ *
+ * @throws KeyFolderError if the key folder does not fit the database.
+ */
+export async function openCore(config: Config, database: Database, logger: Logger): Promise<Core> {
+  const keyFolder = await openKeyFolder(database, config);
+  // Installations that are given one folder by mistake never see each other's files, which look like orphans.
+  const store = await DirectoryStore.open(join(config.contentDir, keyFolder.installationId));
+  const seals = new LeaseSeals(keyFolder);
+  const bodies = new StorageBodies(database, store, seals);
+  const variants = new LeaseVariants([
+    new StorageVariant({ database, seals, store, bodies, maxFileBytes: config.maxFileBytes }),
+  ]);
+  const destroyer = new LeaseDestroyer(database, variants, seals);
+  const holders = new TokenHolders(database);
+  const claims = new Claims({
+    database,
+    holders,
+    variants,
+    destroyer,
+    holdSeconds: config.claimHoldSeconds,
+    holdCapSeconds: config.claimHoldCapSeconds,
+  });
+  return { config, logger, database, keyFolder, seals, store, bodies, variants, destroyer, holders, claims };
+}
+
+/** What a server serves. */
+export interface Api {
+  readonly services: readonly MountedService[];
+  readonly routes: readonly Route[];
+}
+
+/** Builds every RPC and plain route. `publicUrl`: where plain HTTP is reached from outside. */
+export async function buildApi(
+  core: Core,
+  options: { readonly publicUrl: string; readonly adminToken: string },
+): Promise<Api> {
+  const { config, database, variants, destroyer, seals, keyFolder, holders, claims } = core;
+  const pricing = new PricingBook(database);
+  await pricing.initialize({
+    rateMicrosPerGibDay: config.rateMicrosPerGibDay,
+    minChargeMicros: config.minChargeMicros,
+    minDurationSeconds: BigInt(config.minDurationSeconds),
+    maxDurationSeconds: BigInt(config.maxDurationSeconds),
+  });
+  const pricingView = new PricingView(variants.all, publishedLimits(config));
+  const callers = new Callers(database);
+  const view = new LeaseView(variants, seals);
+  const watch = new LeaseWatch(database, core.logger);
+  const maker = new LeaseMaker({
+    database,
+    clock: await DatabaseClock.read(database),
+    pricing,
+    seals,
+    contentWindowSeconds: config.uploadWindowSeconds,
+  });
+  const { serverKeys } = keyFolder;
+  // The first version, whatever has been added since: a digest is compared with those of earlier years.
+  await serverKeys.latest();
+  const digestKey = (await serverKeys.get(1)).key;
+  const leaseOptions = { database, callers, variants, maker, view, destroyer, pricing, pricingView, digestKey };
+  const leases = new CallerLeases(leaseOptions);
+  const uploads = new StorageUploads({ database, seals, store: core.store, bodies: core.bodies });
+  const storageOptions = { database, callers, leases, view, watch, uploads, bodies: core.bodies, seals };
+  const { publicUrl } = options;
+  const handoffOptions = { database, callers, variants, holders, claims, serverKeys, publicUrl };
+  const operator = new Operator(options.adminToken);
+  const authenticate = (call: Call) => callers.authenticate(call);
+  return {
+    services: [
+      mountService(
+        LeaseService,
+        { ...leaseService(leaseOptions, leases), ...storageService(storageOptions) },
+        { authenticate },
+      ),
+      mountService(HandoffService, handoffService(handoffOptions), { authenticate }),
+      mountService(AccountService, accountService({ database, callers, serverKeys, digestKey }), { authenticate }),
+      mountService(
+        AdminService,
+        adminService({ database, pricing, pricingView, serverKeys, digestKey, variants: variants.all, operator }),
+        { operatorOnly: true, authenticate: async (call) => operator.require(call) },
+      ),
+    ],
+    routes: [
+      ...leaseRoutes(leaseOptions),
+      ...storageRoutes(storageOptions).map((route) => ({ ...route, authenticate })),
+      ...handoffRoutes(handoffOptions),
+    ],
+  };
+}
+
+/** Builds the sweeper. */
+export function buildSweeper(core: Core): Sweeper {
+  const { config, database, variants, destroyer, claims, keyFolder } = core;
+  const tasks = sweepTasks({
+    database,
+    variants,
+    destroyer,
+    claims,
+    keyFolder,
+    intervalMs: config.sweepIntervalSeconds * 1000,
+    tombstoneSeconds: config.tombstoneSeconds,
+  });
+  return new Sweeper(database, tasks, core.logger);
+}

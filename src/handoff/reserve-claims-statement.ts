@@ -1,0 +1,118 @@
+/** The statement that reserves claims, and the one that finds a reserved claim by its request_id. */
+import { Claim_State } from "#gen/leasehold/v1/handoff_pb.js";
+import type { DatabaseTime } from "../database/row-types.ts";
+import { readStatement, writeStatement } from "../database/statement.ts";
+import { idempotencyScope } from "../idempotency/idempotency.ts";
+import type { ClaimUuid } from "../ids/ids.ts";
+import { type LeaseRow, leaseColumns } from "../lease/lease-row.ts";
+import { dueWithLastClaim, holdEnd, lockHandoff } from "./claim-statement-parts.ts";
+import { type ClaimColumns, claimColumns, type HandoffColumns, handoffColumns } from "./handoff-row.ts";
+
+/** What reserving returns for one claim, with the handoff as it is after all of them. */
+export type ReservedRow = { outcome: ReserveOutcome; now: DatabaseTime } & LeaseRow & HandoffColumns & ClaimColumns;
+
+/** What became of one claim. SEEN: its request_id has made one, before or in this batch. */
+export type ReserveOutcome = "RESERVED" | "SEEN" | "REFUSED";
+
+/**
+ * Reserves slots of one handoff, for claims in order of arrival. $4: claims, $5: their request_ids, $6: the hold's
+ * length, $7: its cap, $8: how much is counted as sent ahead, at most, $9: up to which size a claim with a request_id is
+ * delivered in this commit, since it can be found again whatever becomes of the answer.
+ *
+ * Locks the lease and the handoff. Claims get slots while used, burnt and open ones are fewer than max_claims; a table
+ * check holds the same line. Slots of claims whose hold is over are still taken: settle, and ask again.
+ *
+ * A request_id that stands in the batch twice, or that another server committed during the wait for the lock, is not in
+ * this statement's snapshot. The insert into idempotency finds it, and its place in the order is lost: a claim behind it
+ * is REFUSED although the handoff is still open after, and is to be asked again.
+ */
+export const reserveClaims = writeStatement<ReservedRow>(
+  "reserve-claims",
+  `with input as materialized (
+    select * from unnest($4::uuid[], $5::uuid[]) with ordinality as item(claim_id, request_id, ordinal)
+  ),
+  ${lockHandoff},
+  clock as materialized (
+    select clock_timestamp() as now from (select count(*) from locked_handoff) as waited
+  ),
+  known as materialized (
+    select i.*, seen.request_id is not null as is_known,
+      l.end_time is null and l.due_time > c.now and h.revoke_time is null and h.expire_time > c.now as is_open,
+      h.max_claims - h.used_claims - h.burnt_claims - h.open_claims as slots
+    from input i
+    cross join locked_lease l
+    cross join locked_handoff h
+    cross join clock c
+    left join idempotency seen on seen.owner_id = $1::uuid and seen.scope = ${idempotencyScope.claimHandoff}
+      and seen.scope_id = $3::uuid and seen.request_id = i.request_id
+  ),
+  judged as materialized (
+    select k.*,
+      k.is_open and not k.is_known and row_number() over (partition by k.is_known order by k.ordinal) <= k.slots as has_slot
+    from known k
+  ),
+  remembered as (
+    insert into idempotency (owner_id, scope, scope_id, request_id, digests, thing_id, lease_id, create_time)
+    select $1::uuid, ${idempotencyScope.claimHandoff}, $3::uuid, j.request_id, '', j.claim_id, $2::uuid, c.now
+    from judged j
+    cross join clock c
+    where j.has_slot and j.request_id is not null
+    order by j.request_id
+    on conflict do nothing
+    returning thing_id
+  ),
+  won as materialized (
+    select j.claim_id, j.request_id is not null and l.content_bytes <= $9::bigint as deliver
+    from judged j
+    cross join locked_lease l
+    where j.has_slot and (j.request_id is null or j.claim_id in (select thing_id from remembered))
+  ),
+  made as (
+    insert into claim
+      (owner_id, claim_id, handoff_id, lease_id, state, stream_generation, create_time, hold_expire_time, hold_cap_time,
+       deliver_time, content_bytes, delivered_bytes, served_bytes)
+    select $1::uuid, w.claim_id, $3::uuid, $2::uuid,
+      case when w.deliver then ${Claim_State.DELIVERED} else ${Claim_State.HELD} end, 1, c.now,
+      ${holdEnd("$6::bigint", "c.now + make_interval(secs => $7::bigint)")},
+      c.now + make_interval(secs => $7::bigint), case when w.deliver then c.now end, l.content_bytes,
+      case when w.deliver then l.content_bytes else 0 end, least(l.content_bytes, $8::bigint)
+    from won w
+    cross join locked_lease l
+    cross join locked_handoff h
+    cross join clock c
+    returning *
+  ),
+  counted as (
+    update handoff h
+    set open_claims = locked.open_claims + n.claims,
+      delivered_claims = locked.delivered_claims + n.delivered,
+      last_hold_expire_time = greatest(locked.last_hold_expire_time, n.last_hold_expire_time)
+    from locked_handoff locked, (
+      select count(*)::int as claims, count(deliver_time)::int as delivered,
+        max(hold_expire_time) filter (where deliver_time is not null) as last_hold_expire_time
+      from made
+    ) as n
+    where h.owner_id = locked.owner_id and h.handoff_id = locked.handoff_id and n.claims > 0
+    returning h.*
+  ),
+  ${dueWithLastClaim("counted")},
+  latest_handoff as (
+    select * from counted union all select * from locked_handoff where not exists (select from counted)
+  )
+  select
+    case when made.claim_id is not null then 'RESERVED' when j.is_known or j.has_slot then 'SEEN' else 'REFUSED' end as outcome,
+    c.now, ${leaseColumns("l")}, ${handoffColumns("h")}, ${claimColumns("made")}
+  from judged j
+  cross join locked_lease l
+  cross join latest_handoff h
+  cross join clock c
+  left join made on made.claim_id = j.claim_id
+  order by j.ordinal`,
+);
+
+/** The claim that a request_id made before. $1: the owner, $2: the handoff, $3: the request_id. */
+export const findRequestedClaim = readStatement<{ claim_id: ClaimUuid }>(
+  "find-requested-claim",
+  `select thing_id as claim_id from idempotency
+  where owner_id = $1::uuid and scope = ${idempotencyScope.claimHandoff} and scope_id = $2::uuid and request_id = $3::uuid`,
+);

@@ -1,0 +1,109 @@
+/** Storage as the primitive sees it: one body of bytes, written once by its owner. */
+import { type CreateLeaseRequest, Lease_State, Lease_Variant, Lease_WriteAccess } from "#gen/leasehold/v1/lease_pb.js";
+import type { ContentStore } from "../content/content-store.ts";
+import type { Database } from "../database/database.ts";
+import { notFound } from "../errors/leasehold-error.ts";
+import { type LeaseRow, requireState } from "../lease/lease-row.ts";
+import type { LeaseSeals } from "../lease/lease-seals.ts";
+import type { EndedLease, LeaseContent, LeaseDetails, LeaseVariant } from "../lease/lease-variant.ts";
+import type { VariantTerms } from "../pricing/variant-terms.ts";
+import type { StorageBodies } from "./storage-body.ts";
+import { defaultContentType, packDetails, unpackDetails } from "./storage-details.ts";
+import { deleteBodies, findBody, findOrphansAmong } from "./storage-statements.ts";
+
+/** What the variant needs. */
+export interface StorageVariantOptions {
+  readonly database: Database;
+  readonly seals: LeaseSeals;
+  readonly store: ContentStore;
+  readonly bodies: StorageBodies;
+  /** The largest size_bytes. */
+  readonly maxFileBytes: bigint;
+}
+
+/** How long a lease's files must have been untouched before they can be orphans, in milliseconds. */
+const orphanAgeMs = 60_000;
+const orphanBatch = 1_000;
+
+/** The Storage variant. */
+export class StorageVariant implements LeaseVariant {
+  readonly variant = Lease_Variant.STORAGE;
+  readonly name = "storage";
+  readonly writeAccess = Lease_WriteAccess.OWNER_ONCE;
+  readonly waitsForContent = true;
+  readonly pricing: VariantTerms;
+  readonly #options: StorageVariantOptions;
+
+  constructor(options: StorageVariantOptions) {
+    this.#options = options;
+    this.pricing = {
+      formula: "bytes_seconds",
+      description:
+        "size_bytes / 2^30 x duration in seconds / 86400 x rate per GiB-day, rounded up to a whole micro-dollar, and at least the minimum charge",
+      sizeMeaning: "the most bytes the body may have",
+      minSizeBytes: 1n,
+      maxSizeBytes: options.maxFileBytes,
+    };
+  }
+
+  specify(request: CreateLeaseRequest): Uint8Array {
+    const spec = request.variant.case === "storage" ? request.variant.value : undefined;
+    return packDetails({
+      fileName: spec?.fileName ?? "",
+      contentType: spec?.contentType || defaultContentType,
+      sha256: new Uint8Array(),
+    });
+  }
+
+  details(lease: LeaseRow, specified: Uint8Array | undefined): LeaseDetails {
+    return { case: "storage", value: { ...unpackDetails(specified), storedBytes: lease.content_bytes } };
+  }
+
+  async openContent(lease: LeaseRow): Promise<LeaseContent> {
+    const { database, bodies, seals } = this.#options;
+    const [row] = await database.run(findBody, [lease.owner_id, lease.lease_id]);
+    if (row === undefined) {
+      throw notFound("lease");
+    }
+    requireState(row, row.now, Lease_State.ACTIVE);
+    const details = unpackDetails(await seals.openDetails(row));
+    const item = {
+      name: details.fileName,
+      contentType: details.contentType,
+      sizeBytes: row.content_bytes,
+      sha256: details.sha256,
+      read: (offset: bigint, limitBytes: bigint) => bodies.read(row, offset, limitBytes),
+    };
+    return { totalBytes: row.content_bytes, items: [item] };
+  }
+
+  async destroy(leases: readonly EndedLease[]): Promise<void> {
+    const { database, store } = this.#options;
+    await store.destroyLeases(leases.map((lease) => lease.leaseId));
+    await database.run(deleteBodies, [leases.map((lease) => lease.ownerId), leases.map((lease) => lease.leaseId)], {
+      repeatable: true,
+    });
+  }
+
+  async removeOrphans(): Promise<number> {
+    let removed = 0;
+    let candidates: string[] = [];
+    for await (const leaseId of this.#options.store.listLeaseIds(new Date(Date.now() - orphanAgeMs))) {
+      candidates.push(leaseId);
+      if (candidates.length === orphanBatch) {
+        removed += await this.#removeOrphansAmong(candidates);
+        candidates = [];
+      }
+    }
+    return removed + (await this.#removeOrphansAmong(candidates));
+  }
+
+  async #removeOrphansAmong(candidates: readonly string[]): Promise<number> {
+    if (candidates.length === 0) {
+      return 0;
+    }
+    const orphans = await this.#options.database.run(findOrphansAmong, [candidates]);
+    await this.#options.store.destroyLeases(orphans.map((orphan) => orphan.lease_id));
+    return orphans.length;
+  }
+}
