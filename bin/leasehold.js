@@ -8,7 +8,9 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 const packageFolder = dirname(dirname(fileURLToPath(import.meta.url)));
-const main = join(packageFolder, "dist", "main.js");
+// The published package has what was built; a checkout has the sources, which run as they are and are never stale.
+const source = join(packageFolder, "src", "main.ts");
+const main = existsSync(source) ? source : join(packageFolder, "dist", "main.js");
 const wanted = JSON.parse(readFileSync(join(packageFolder, "package.json"), "utf8")).engines.node.replace(/^>=/, "");
 
 if (isAtLeast(process.versions.node, wanted)) {

@@ -1,0 +1,49 @@
+/** Owns the process that sweeps: ends leases that are due, destroys their content and keys, reaps what is left. */
+import { buildSweeper, openCore } from "../app.ts";
+import { loadConfig } from "../config/load-config.ts";
+import { openMigratedDatabase } from "./open-database.ts";
+import { tellParent } from "./parent-link.ts";
+import { processLogger } from "./process-logger.ts";
+import { runProcess } from "./run-process.ts";
+import { listenForStop } from "./stop-request.ts";
+
+/** Sweeps until it is asked to stop, and then ends the batches at hand. */
+export async function sweep(environment: NodeJS.ProcessEnv): Promise<void> {
+  await runProcess(async () => {
+    const config = loadConfig(environment);
+    const logger = processLogger("sweep", config.logLevel);
+    const stop = listenForStop();
+    const database = await openMigratedDatabase(config);
+    try {
+      const sweeper = buildSweeper(await openCore(config, database, logger));
+      void stop.requested.then((reason) => {
+        logger.info({ reason }, "ending the batches at hand");
+        sweeper.stop();
+      });
+      // A crash at any step is finished by the next sweep, so going at once loses nothing.
+      void stop.insisted.then(() => process.exit(1));
+      logger.info("sweeping");
+      await tellParent({ kind: "ready" });
+      await sweeper.run();
+      logger.info("stopped");
+    } finally {
+      await database.close();
+    }
+  });
+}
+
+/** Does what is due now, and prints how much of each kind it was. */
+export async function sweepOnce(environment: NodeJS.ProcessEnv, asJson: boolean): Promise<void> {
+  await runProcess(async () => {
+    const config = loadConfig(environment);
+    const database = await openMigratedDatabase(config);
+    try {
+      const logger = processLogger("sweep", config.logLevel);
+      const counts = await buildSweeper(await openCore(config, database, logger)).sweepOnce();
+      const lines = Object.entries(counts).map(([task, count]) => `${task.padEnd(16)}  ${count}`);
+      process.stdout.write(asJson ? `${JSON.stringify(counts)}\n` : `${lines.join("\n")}\n`);
+    } finally {
+      await database.close();
+    }
+  });
+}

@@ -1,0 +1,77 @@
+/** Tests how values are written on the command line, and how they and strangers' file names are shown. */
+import { create } from "@bufbuild/protobuf";
+import { DurationSchema } from "@bufbuild/protobuf/wkt";
+import { expect, test } from "vitest";
+import { harmlessName } from "../../src/cli/download-target.ts";
+import { parseDollars, parseDuration, parseSize } from "../../src/cli/parse-values.ts";
+import { showBytes, showDollars, showDuration } from "../../src/cli/show-values.ts";
+
+test.for([
+  ["90s", 90n],
+  ["15m", 900n],
+  ["24h", 86_400n],
+  ["7d", 604_800n],
+  ["2w", 1_209_600n],
+  ["1h30m", 5_400n],
+] as const)("the duration %s is %d seconds", ([text, seconds]) => {
+  expect(parseDuration(text)).toBe(seconds);
+});
+
+test.for(["", "90", "s", "1.5h", "-1h", "1y", "1 h"])("%j is no duration", (text) => {
+  expect(() => parseDuration(text)).toThrow("must be a duration");
+});
+
+test.for([
+  ["1048576", 1_048_576n],
+  ["10MiB", 10_485_760n],
+  ["10mib", 10_485_760n],
+  ["1.5GiB", 1_610_612_736n],
+  ["10MB", 10_000_000n],
+  ["0.5KB", 500n],
+  ["1TiB", 1_099_511_627_776n],
+  ["12B", 12n],
+] as const)("the size %s is %d bytes", ([text, bytes]) => {
+  expect(parseSize(text)).toBe(bytes);
+});
+
+test.for(["", "MiB", "1.5", "0.0001KB", "-1", "1e6", "10 apples", "10M"])("%j is no size", (text) => {
+  expect(() => parseSize(text)).toThrow("must be a whole number of bytes");
+});
+
+test.for([
+  ["10", 10_000_000n, "10.000000 USD"],
+  ["0.25", 250_000n, "0.250000 USD"],
+  ["$1.000001", 1_000_001n, "1.000001 USD"],
+  ["0", 0n, "0.000000 USD"],
+] as const)("the sum %s is %d micro-dollars, shown as %s", ([text, micros, shown]) => {
+  expect(parseDollars(text)).toBe(micros);
+  expect(showDollars(micros)).toBe(shown);
+});
+
+test.for(["", "1.0000001", "-1", "1,5", "ten"])("%j is no sum", (text) => {
+  expect(() => parseDollars(text)).toThrow("must be a sum");
+});
+
+test("values are shown exactly, or rounded where that is said", () => {
+  expect(showDollars(-1n)).toBe("-0.000001 USD");
+  expect(showBytes(1_023n)).toBe("1023 bytes");
+  expect(showBytes(1_536n)).toBe("1.5 KiB");
+  expect(showDuration(create(DurationSchema, { seconds: 129_601n }))).toBe("1d 12h 1s");
+  expect(showDuration(undefined)).toBe("0s");
+});
+
+test.for([
+  ["report.pdf", "report.pdf"],
+  ["../../etc/passwd", "passwd"],
+  ["..\\..\\boot.ini", "boot.ini"],
+  [".bashrc", "_bashrc"],
+  ["..", "__"],
+  ["a\u202Egpj.exe", "a_gpj.exe"],
+  ["a\u0000b\nc", "a_b_c"],
+  ["con: <it>?", "con_ _it__"],
+  ["trailing. . ", "trailing"],
+  ["日本語.txt", "日本語.txt"],
+  ["", ""],
+] as const)("a stranger's file name %j becomes %j", ([name, harmless]) => {
+  expect(harmlessName(name)).toBe(harmless);
+});
