@@ -1,0 +1,75 @@
+/** Shows figures as a table: aligned for a terminal, as Markdown for a file, and as JSON for programs. */
+import type { MachineFacts } from "./machine.ts";
+import type { Figure, Measure, Spread } from "./measure.ts";
+
+/** What a bench found. */
+export interface Findings {
+  readonly command: string;
+  readonly machine: MachineFacts;
+  readonly rounds: number;
+  readonly seconds: number;
+  readonly figures: readonly Figure[];
+}
+
+const columns = [
+  "figure",
+  "rate",
+  "compared with",
+  "ratio",
+  "at least",
+  "",
+  "p50, p99 ms",
+  "cores: server, database, load",
+];
+
+export function toText(figures: readonly Figure[]): string {
+  const rows = [columns, ...figures.map(cellsOf)];
+  const widths = columns.map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
+  return rows
+    .map((row) =>
+      row
+        .map((cell, column) => cell.padEnd(widths[column] ?? 0))
+        .join("  ")
+        .trimEnd(),
+    )
+    .join("\n");
+}
+
+export function toMarkdown(findings: Findings): string {
+  const { command, machine, rounds, seconds, figures } = findings;
+  const facts = Object.entries({ command: `\`${command}\``, ...machine }).map(([name, value]) => `- ${name}: ${value}`);
+  const lines = [columns, columns.map(() => "---"), ...figures.map(cellsOf)].map((row) => `| ${row.join(" | ")} |`);
+  return `# Bench of ${machine.date}
+
+${facts.join("\n")}
+- ${rounds} interleaved rounds of ${seconds} s; each value is the median, with the lowest and the highest behind it
+
+${lines.join("\n")}
+`;
+}
+
+export function toJson(findings: Findings): string {
+  return `${JSON.stringify(findings, undefined, 2)}\n`;
+}
+
+function cellsOf(figure: Figure): readonly string[] {
+  const { title, unit, subjectRate, baselineRate, ratio, atLeast, holds, subjectMeasure, baselineMeasure } = figure;
+  return [
+    title,
+    `${showSpread(subjectRate, 0)} ${unit}`,
+    `${showSpread(baselineRate, 0)}`,
+    showSpread(ratio, 2),
+    `${atLeast}`,
+    holds ? "holds" : "SHORT",
+    `${subjectMeasure.p50Ms.toFixed(1)}, ${subjectMeasure.p99Ms.toFixed(1)}`,
+    `${showCores(subjectMeasure)}; compared ${showCores(baselineMeasure)}`,
+  ];
+}
+
+function showSpread({ median, lowest, highest }: Spread, digits: number): string {
+  return `${median.toFixed(digits)} (${lowest.toFixed(digits)}-${highest.toFixed(digits)})`;
+}
+
+function showCores({ cores }: Measure): string {
+  return [cores.server, cores.database, cores.load].map((busy) => busy?.toFixed(2) ?? "?").join(", ");
+}
