@@ -31,7 +31,10 @@ const answerTimeMs = 5_000;
  */
 export function ormOptions(options: DatabaseOptions) {
   const { lockTimeoutMs = 5_000, statementTimeoutMs = defaultStatementTimeoutMs } = options;
-  const session = `-c timezone=UTC -c datestyle=ISO -c lock_timeout=${lockTimeoutMs} -c statement_timeout=${statementTimeoutMs}`;
+  // Plans are made once for each connection, often while tables are small, and would read whole tables or all rows of an
+  // owner when they have grown. Every statement here has an index to walk.
+  const plans = "-c enable_seqscan=off -c enable_bitmapscan=off";
+  const session = `${plans} -c timezone=UTC -c datestyle=ISO -c lock_timeout=${lockTimeoutMs} -c statement_timeout=${statementTimeoutMs}`;
   const pool: PoolConfig = {
     connectionString: options.url,
     max: options.poolSize,

@@ -43,8 +43,12 @@ export const reserveClaims = writeStatement<ReservedRow>(
     cross join locked_lease l
     cross join locked_handoff h
     cross join clock c
-    left join idempotency seen on seen.owner_id = $1::uuid and seen.scope = ${idempotencyScope.claimHandoff}
-      and seen.scope_id = $3::uuid and seen.request_id = i.request_id
+    left join lateral (
+      select request_id from idempotency
+      where owner_id = $1::uuid and scope = ${idempotencyScope.claimHandoff} and scope_id = $3::uuid
+        and request_id = i.request_id
+      offset 0
+    ) as seen on true
   ),
   judged as materialized (
     select k.*,

@@ -92,8 +92,13 @@ export const createLeases = writeStatement<CreatedRow>(
     cross join clock c
     cross join locked_account a
     left join locked_key k on k.key_id = i.key_id
-    left join idempotency seen on seen.owner_id = $1::uuid and seen.scope = ${idempotencyScope.createLease}
-      and seen.scope_id = $1::uuid and seen.request_id = i.request_id
+    -- One look-up by key for each item: a plain join, planned while the table is small, reads all of an owner's records.
+    left join lateral (
+      select request_id from idempotency
+      where owner_id = $1::uuid and scope = ${idempotencyScope.createLease} and scope_id = $1::uuid
+        and request_id = i.request_id
+      offset 0
+    ) as seen on true
   ),
   fitted as materialized (
     select ordinal,

@@ -9,10 +9,11 @@ import {
 import { type Caller, type Callers, requireAccess } from "../account/caller.ts";
 import { scopeBits } from "../account/scopes.ts";
 import type { Database } from "../database/database.ts";
+import { GroupCommit } from "../database/group-commit.ts";
 import type { DatabaseTime } from "../database/row-types.ts";
 import { LeaseholdError, notFound } from "../errors/leasehold-error.ts";
 import { digestRequest, requireSameRequest } from "../idempotency/idempotency.ts";
-import { type LeaseUuid, parseId } from "../ids/ids.ts";
+import { type KeyUuid, type LeaseUuid, parseId } from "../ids/ids.ts";
 import { type PricingBook, priceLease } from "../pricing/pricing-book.ts";
 import type { PricingView } from "../pricing/pricing-view.ts";
 import { pageSizeOf, pageStart, toPage } from "../proto-values/paging.ts";
@@ -20,8 +21,8 @@ import { wholeSeconds } from "../proto-values/proto-time.ts";
 import type { ServiceImplementation } from "../server/service-implementation.ts";
 import type { LeaseDestroyer } from "./lease-destroyer.ts";
 import type { LeaseMaker, LeaseOrder } from "./lease-maker.ts";
-import { isLeaseRow, type LeaseRow } from "./lease-row.ts";
-import { endLeasesOfCaller, findCreated, getLease, listLeases } from "./lease-statements.ts";
+import { isLeaseRow, type LeaseRow, type MaybeLeaseRow } from "./lease-row.ts";
+import { type CallerColumns, endLeasesOfCaller, findCreated, getLeases, listLeases } from "./lease-statements.ts";
 import type { LeaseVariants } from "./lease-variant.ts";
 import type { LeaseView } from "./lease-view.ts";
 
@@ -50,12 +51,22 @@ export interface LeaseAt {
   readonly now: DatabaseTime;
 }
 
+interface LookUp {
+  readonly keyId: KeyUuid;
+  readonly leaseId: LeaseUuid;
+}
+
+type FoundRow = CallerColumns & MaybeLeaseRow;
+
 /** Leases of a caller's, for the services that share the ways to make and to find one. */
 export class CallerLeases {
   readonly #options: LeaseServiceOptions;
+  /** Look-ups of one owner that come together are one round trip: it costs a server more than the look-up does. */
+  readonly #lookUps: GroupCommit<LookUp, FoundRow>;
 
   constructor(options: LeaseServiceOptions) {
     this.#options = options;
+    this.#lookUps = new GroupCommit({ serve: (ownerId, asked) => this.#lookUp(ownerId, asked) });
   }
 
   /**
@@ -102,17 +113,18 @@ export class CallerLeases {
    * @throws LeaseholdError NOT_FOUND, or the refusal of the key.
    */
   async find(caller: Caller, leaseId: string): Promise<LeaseAt> {
-    const [row] = await this.#options.database.run(getLease, [
-      caller.ownerId,
-      caller.keyId,
-      scopeBits.read,
-      leaseUuidOf(leaseId),
-    ]);
-    requireAccess(row?.access, "read");
-    if (row === undefined || !isLeaseRow(row)) {
+    const row = await this.#lookUps.submit(caller.ownerId, { keyId: caller.keyId, leaseId: leaseUuidOf(leaseId) });
+    requireAccess(row.access, "read");
+    if (!isLeaseRow(row)) {
       throw notFound("lease");
     }
     return { lease: row, now: row.now };
+  }
+
+  #lookUp(ownerId: string, asked: readonly LookUp[]): Promise<FoundRow[]> {
+    const keys = asked.map(({ keyId }) => keyId);
+    const leases = asked.map(({ leaseId }) => leaseId);
+    return this.#options.database.run(getLeases, [ownerId, keys, scopeBits.read, leases]);
   }
 
   /** Refuses a key that may not create, and finds what it made before. */

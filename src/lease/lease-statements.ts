@@ -17,13 +17,19 @@ export interface CallerColumns {
 
 const caller = callerAccess({ owner: 1, key: 2, scope: 3 });
 
-/** One lease of the caller's. Leans on the primary key; no lock. */
-export const getLease = readStatement<CallerColumns & MaybeLeaseRow>(
-  "get-lease",
-  `with ${caller}
-  select caller.access, statement_timestamp() as now, ${leaseColumns("l")}
-  from caller
-  left join lease l on caller.access = 'OK' and l.owner_id = $1::uuid and l.lease_id = $4::uuid`,
+/**
+ * Leases of one owner's, each asked for by a key: one row for each question, in order. $2: the keys, $3: the scope, $4:
+ * the leases. Leans on the primary key; no lock.
+ */
+export const getLeases = readStatement<CallerColumns & MaybeLeaseRow>(
+  "get-leases",
+  `select case when k.key_id is null then 'CREDENTIAL_INVALID' else ${accessOf("k", "a", "$3::smallint")} end as access,
+    statement_timestamp() as now, ${leaseColumns("l")}
+  from unnest($2::uuid[], $4::uuid[]) with ordinality as asked(key_id, lease_id, ordinal)
+  left join api_key k on k.owner_id = $1::uuid and k.key_id = asked.key_id
+  left join account a on a.owner_id = k.owner_id
+  left join lease l on l.owner_id = a.owner_id and l.lease_id = asked.lease_id
+  order by asked.ordinal`,
 );
 
 /** A page of the caller's leases, newest first, before $4. $5: ended ones too. Leans on the primary key; no lock. */
@@ -57,14 +63,20 @@ export const findCreated = readStatement<CallerColumns & { digests: Buffer | nul
  * The body of the two statements that end leases of one owner. $1: the owner, $2: the leases.
  *
  * Locks: the account, the keys that paid, the leases, each by id: a refund moves money, and only the locked lease tells
- * whether there is one. A lease that is due ends at its due_time for its due_reason, whoever comes first; another ends
+ * whether there is one. If every lease was active before, and so is for good, there is none, and neither account nor key
+ * is locked. A lease that is due ends at its due_time for its due_reason, whoever comes first; another ends
  * now for `reason`, or not at all if there is none. Key and sealed details go in the same commit, so the content cannot
  * be opened from then on.
  */
 function endLeases(allowed: string, stillAllowed: string, reason: Lease_EndReason | "null"): string {
   return `
   locked_account as materialized (
-    select owner_id, balance_micros from account where owner_id = $1::uuid and ${allowed} for no key update
+    select owner_id, balance_micros from account
+    where owner_id = $1::uuid and ${allowed} and exists (
+      select from lease
+      where owner_id = $1::uuid and lease_id = any($2::uuid[]) and active_time is null and end_time is null
+    )
+    for no key update
   ),
   locked_key as materialized (
     select k.key_id, k.spent_micros

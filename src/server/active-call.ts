@@ -166,8 +166,10 @@ export class ActiveCall implements Call {
       return;
     }
     this.#closed = true;
-    this.fail(hungUp(cause));
-    this.answered();
+    if (!this.#answered) {
+      this.fail(hungUp(cause));
+      this.answered();
+    }
     this.stall.stop();
     this.#endIfOver();
   }

@@ -2,6 +2,7 @@
 
 import { create } from "@bufbuild/protobuf";
 import { LeaseService, UploadContentResponseSchema } from "#gen/leasehold/v1/lease_pb.js";
+import { giveBack } from "../content/sealing.ts";
 import { invalidField, LeaseholdError } from "../errors/leasehold-error.ts";
 import type { LeaseSeals } from "../lease/lease-seals.ts";
 import { leaseUuidOf } from "../lease/lease-service.ts";
@@ -52,6 +53,7 @@ async function putContent(options: StorageRoutesOptions, exchange: HttpExchange)
     restart: part === undefined,
     leastBytes: BigInt(call.header("content-length") ?? 0),
     mostBytes: part === undefined ? undefined : part.last + 1n - part.first,
+    signal: call.signal,
     whole: wholeOf(part, call.header("content-length"), sha256),
   });
   const stop = options.watch.watch({
@@ -65,6 +67,7 @@ async function putContent(options: StorageRoutesOptions, exchange: HttpExchange)
       for await (const chunk of exchange.body()) {
         requireWithin(writing.receivedBytes + BigInt(chunk.length), part);
         await writing.append(chunk);
+        giveBack(chunk);
       }
       requireWhole(writing.receivedBytes, part);
       const last = part === undefined || part.total === writing.receivedBytes;

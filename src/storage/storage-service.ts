@@ -57,6 +57,7 @@ export function storageService(options: StorageServiceOptions): StorageMethods {
         restart: false,
         leastBytes: dataBytes,
         mostBytes: dataBytes,
+        signal: call.signal,
         whole: request.finish ? { bodyBytes: request.offset + dataBytes, sha256: request.sha256 } : undefined,
       });
       const stored = await guarded(upload, async (writing) => {
@@ -148,6 +149,7 @@ async function uploadStream(
           restart: false,
           leastBytes: dataBytes,
           mostBytes: undefined,
+          signal: call.signal,
           whole: request.finish ? { bodyBytes: request.offset + dataBytes, sha256: request.sha256 } : undefined,
         });
         if (!(begun instanceof StorageUpload)) {

@@ -173,6 +173,16 @@ export const findBody = readStatement<{ now: CallerColumns["now"] } & LeaseRow &
   where l.owner_id = $1::uuid and l.lease_id = $2::uuid`,
 );
 
+/** As findBody, for several leases of one owner at once: one row for each question, in order. $2: the leases. */
+export const findBodies = readStatement<{ now: CallerColumns["now"] } & MaybeLeaseRow & BodyColumns>(
+  "find-bodies",
+  `select statement_timestamp() as now, ${leaseColumns("l")}, ${bodyColumns}
+  from unnest($2::uuid[]) with ordinality as asked(lease_id, ordinal)
+  left join lease l on l.owner_id = $1::uuid and l.lease_id = asked.lease_id
+  left join storage_content c on c.owner_id = l.owner_id and c.lease_id = l.lease_id
+  order by asked.ordinal`,
+);
+
 /** Deletes the rows of ended leases' bodies. */
 export const deleteBodies = writeStatement<never>(
   "delete-bodies",

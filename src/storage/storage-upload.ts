@@ -37,6 +37,8 @@ export interface UploadStart {
   readonly leastBytes: bigint;
   /** How many may come. Undefined: as many as fit. */
   readonly mostBytes: bigint | undefined;
+  /** Of the call. One whose peer has hung up begins nothing: a later upload may have taken its place. */
+  readonly signal: AbortSignal;
   /** What the whole body is, if this ends it and its SHA-256 was sent ahead. */
   readonly whole?: { readonly bodyBytes: bigint; readonly sha256: Uint8Array } | undefined;
 }
@@ -66,7 +68,9 @@ export class StorageUploads {
    * NOT_FOUND.
    */
   async begin(caller: Caller, leaseId: LeaseUuid, start: UploadStart): Promise<StorageUpload | LeaseAt> {
+    start.signal.throwIfAborted();
     let row = await this.#begin(caller, leaseId, start, false);
+    start.signal.throwIfAborted();
     if (row.upload_generation === null && start.restart && start.offset === 0n && mayRestart(row)) {
       row = await this.#begin(caller, leaseId, start, true);
       if (row.upload_generation !== null) {

@@ -143,7 +143,13 @@ describe("a write that waits for a lock while its lease's time comes", () => {
   test("does not begin an upload", async () => {
     const { leaseId } = await tenant.create();
     const caller = await new Callers(leasehold.database).of(fakeCall({ bearer: tenant.account.apiKey }));
-    const start = { offset: 0n, restart: false, leastBytes: 0n, mostBytes: undefined };
+    const start = {
+      offset: 0n,
+      restart: false,
+      leastBytes: 0n,
+      mostBytes: undefined,
+      signal: new AbortController().signal,
+    };
     const begin = whileTimePasses(leaseId, () =>
       new StorageUploads(leasehold.core).begin(caller, leaseUuid(leaseId), start),
     );

@@ -23,7 +23,13 @@ const sha256 = createHash("sha256").update(body).digest();
 
 /** An upload of the shaken server's with this much of the body taken and not committed. */
 async function begunWith(leaseId: string, data: Buffer): Promise<StorageUpload> {
-  const start = { offset: 0n, restart: false, leastBytes: 0n, mostBytes: undefined };
+  const start = {
+    offset: 0n,
+    restart: false,
+    leastBytes: 0n,
+    mostBytes: undefined,
+    signal: new AbortController().signal,
+  };
   const upload = await uploads.begin(caller, leaseUuid(leaseId), start);
   if (!(upload instanceof StorageUpload)) {
     throw new Error("there was nothing left to upload");

@@ -44,7 +44,7 @@ async function begin(
   options: { by?: typeof caller; restart?: boolean } = {},
 ) {
   const { by = caller, restart = false } = options;
-  const start = { offset, restart, leastBytes: 0n, mostBytes: undefined };
+  const start = { offset, restart, leastBytes: 0n, mostBytes: undefined, signal: new AbortController().signal };
   const begun = await uploads.begin(by, leaseUuid(leaseId), start);
   if (!(begun instanceof StorageUpload)) {
     throw new Error("there was nothing left to upload");

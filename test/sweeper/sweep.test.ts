@@ -178,7 +178,7 @@ test("an owner whose rows are locked stalls no other's end, and the round is tol
   const sweeper = buildSweeper(await openCore(leasehold.core.config, hasty, leasehold.core.logger));
   const isEnded = "select end_time is not null as ended from lease where lease_id = $1";
   await leasehold.database.transaction(async (transaction) => {
-    await query(transaction, "select from account where owner_id = $1 for update", [stuck.ownerId]);
+    await query(transaction, "select from lease where owner_id = $1 for update", [stuck.ownerId]);
     await expect(sweeper.sweepOnce()).rejects.toThrow(stuck.ownerId);
     expect(await query(leasehold.database, isEnded, [leaseUuid(otherLease.leaseId)])).toEqual([{ ended: true }]);
     expect(await query(leasehold.database, isEnded, [leaseUuid(stuckLease.leaseId)])).toEqual([{ ended: false }]);

@@ -200,7 +200,7 @@ export class InitialSchema extends Migration {
     this.addSql(
       `comment on column handoff.open_claims is 'Claims held or delivered; delivered_claims are some of them.'`,
     );
-    this.addSql(`create index handoff_by_lease on handoff (owner_id, lease_id, handoff_id)`);
+    this.addSql(`create index handoff_by_lease on handoff (lease_id, handoff_id)`);
 
     this.addSql(`
       create table claim (
@@ -220,7 +220,7 @@ export class InitialSchema extends Migration {
         served_bytes bigint not null default 0,
         primary key (owner_id, claim_id)
       )`);
-    this.addSql(`create index claim_by_handoff on claim (owner_id, handoff_id, claim_id)`);
+    this.addSql(`create index claim_by_handoff on claim (handoff_id, claim_id)`);
     this.addSql(`create index claim_due on claim (hold_expire_time) where state in (1, 2)`);
 
     this.addSql(`
