@@ -584,8 +584,8 @@ export const mutations: readonly Mutation[] = [
   {
     promise: "tenancy",
     file: "src/lease/lease-statements.ts",
-    from: "left join lease l on l.owner_id = a.owner_id and l.lease_id = asked.lease_id",
-    to: "left join lease l on l.lease_id = asked.lease_id",
+    from: "select * from lease where owner_id = a.owner_id and lease_id = asked.lease_id offset 0",
+    to: "select * from lease where lease_id = asked.lease_id offset 0",
     testFile: "test/lease/tenancy.test.ts",
     test: "GetLease answers a stranger alike",
   },

@@ -28,7 +28,9 @@ export const getLeases = readStatement<CallerColumns & MaybeLeaseRow>(
   from unnest($2::uuid[], $4::uuid[]) with ordinality as asked(key_id, lease_id, ordinal)
   left join api_key k on k.owner_id = $1::uuid and k.key_id = asked.key_id
   left join account a on a.owner_id = k.owner_id
-  left join lease l on l.owner_id = a.owner_id and l.lease_id = asked.lease_id
+  left join lateral (
+    select * from lease where owner_id = a.owner_id and lease_id = asked.lease_id offset 0
+  ) as l on true
   order by asked.ordinal`,
 );
 

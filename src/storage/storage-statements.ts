@@ -173,13 +173,21 @@ export const findBody = readStatement<{ now: CallerColumns["now"] } & LeaseRow &
   where l.owner_id = $1::uuid and l.lease_id = $2::uuid`,
 );
 
-/** As findBody, for several leases of one owner at once: one row for each question, in order. $2: the leases. */
+/**
+ * As findBody, for several leases of one owner at once: one row for each question, in order. $2: the leases. Each is
+ * looked up by key: plain joins, planned while the tables are small, read all of an owner's rows (0.03 of the rate at
+ * 100,000 leases).
+ */
 export const findBodies = readStatement<{ now: CallerColumns["now"] } & MaybeLeaseRow & BodyColumns>(
   "find-bodies",
   `select statement_timestamp() as now, ${leaseColumns("l")}, ${bodyColumns}
   from unnest($2::uuid[]) with ordinality as asked(lease_id, ordinal)
-  left join lease l on l.owner_id = $1::uuid and l.lease_id = asked.lease_id
-  left join storage_content c on c.owner_id = l.owner_id and c.lease_id = l.lease_id
+  left join lateral (
+    select * from lease where owner_id = $1::uuid and lease_id = asked.lease_id offset 0
+  ) as l on true
+  left join lateral (
+    select * from storage_content where owner_id = $1::uuid and lease_id = asked.lease_id offset 0
+  ) as c on true
   order by asked.ordinal`,
 );
 
