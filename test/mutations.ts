@@ -639,6 +639,14 @@ export const mutations: readonly Mutation[] = [
   },
   {
     promise: "claims",
+    file: "src/handoff/claim-statements.ts",
+    from: "set open_claims = locked.open_claims, delivered_claims = locked.delivered_claims + 1,",
+    to: "set delivered_claims = locked.delivered_claims + 1,",
+    testFile: "test/handoff/concurrent-claims.test.ts",
+    test: "a claim is delivered although others were made and delivered while it waited for their handoff",
+  },
+  {
+    promise: "claims",
     file: "src/handoff/reserve-claims-statement.ts",
     from: "where j.has_slot and (j.request_id is null or j.claim_id in (select thing_id from remembered))",
     to: "where j.has_slot",

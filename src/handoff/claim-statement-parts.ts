@@ -68,7 +68,8 @@ export const shownClaim = `
 
 /**
  * Once every slot of a delete-on-claim handoff is delivered, used or burnt, the lease is due when the last hold ends, so
- * that it ends then even with no sweeper about. `counts`: a CTE of the handoff as it is after.
+ * that it ends then even with no sweeper about. `counts`: a CTE of the handoff as it is after; $1, $2: its lease, by which
+ * it is found however few leases there were when the plan was made.
  *
  * last_hold_expire_time also covers claims that were confirmed meanwhile, so it may be later than the hold that ends the
  * lease once it is settled. It is never earlier. Looking at the other claims instead would need all of them locked.
@@ -80,7 +81,7 @@ export function dueWithLastClaim(counts: string): string {
     set due_time = least(l.due_time, n.last_hold_expire_time),
       due_reason = case when n.last_hold_expire_time < l.due_time then ${Lease_EndReason.LAST_CLAIM} else l.due_reason end
     from ${counts} n
-    where l.owner_id = n.owner_id and l.lease_id = n.lease_id and n.delete_on_claim and l.end_time is null
+    where l.owner_id = $1::uuid and l.lease_id = $2::uuid and n.delete_on_claim and l.end_time is null
       and n.delivered_claims > 0 and n.used_claims + n.burnt_claims + n.delivered_claims >= n.max_claims
   )`;
 }
@@ -106,7 +107,7 @@ export function endWithLastClaim(counts: string): string {
       end_reason = case when n.ended_at < l.due_time then ${Lease_EndReason.LAST_CLAIM} else l.due_reason end,
       wrapped_key = null, sealed_details = null, labels = null
     from last_claim n
-    where l.owner_id = n.owner_id and l.lease_id = n.lease_id and l.end_time is null
+    where l.owner_id = $1::uuid and l.lease_id = $2::uuid and l.end_time is null
     returning l.owner_id, l.lease_id, l.variant
   )`;
 }

@@ -71,6 +71,9 @@ export const advanceClaim = writeStatement<ClaimStatementRow>(
 /**
  * Spends a claim's slot, just before its last piece is handed to the transport. $5: the stream's generation, $6: the
  * hold's length. A claim that was delivered before stays as it is.
+ *
+ * open_claims is set to what it is, for the check beside delivered_claims: Postgres checks a new row before it finds out
+ * that the old one was changed during the wait for a lock, so each column of a check must come from the locked row.
  */
 export const deliverClaim = writeStatement<ClaimStatementRow>(
   "deliver-claim",
@@ -89,7 +92,7 @@ export const deliverClaim = writeStatement<ClaimStatementRow>(
   ),
   counted as (
     update handoff h
-    set delivered_claims = locked.delivered_claims + 1,
+    set open_claims = locked.open_claims, delivered_claims = locked.delivered_claims + 1,
       last_hold_expire_time = greatest(locked.last_hold_expire_time, shown.hold_expire_time)
     from locked_handoff locked, shown, locked_claim
     where h.owner_id = locked.owner_id and h.handoff_id = locked.handoff_id and locked_claim.state = ${Claim_State.HELD}

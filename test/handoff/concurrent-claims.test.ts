@@ -2,9 +2,11 @@ import { randomBytes, randomUUID } from "node:crypto";
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { Claim_State } from "#gen/leasehold/v1/handoff_pb.js";
-import { Tenant } from "../support/tenant.ts";
+import { lockWaiters } from "../support/lock-wait.ts";
+import { leaseUuid, Tenant } from "../support/tenant.ts";
 import { TestLeasehold } from "../support/test-leasehold.ts";
-import { claimsOf, endHold, type HandedOff, handOff, handoffRow } from "./handed-off.ts";
+import { query } from "../support/test-query.ts";
+import { claimsOf, endHold, type HandedOff, handOff, handoffRow, handoffUuid } from "./handed-off.ts";
 import { type Redeem, Redeemer, Refusal, redeemDoors } from "./redeemer.ts";
 
 const leasehold = await TestLeasehold.start();
@@ -20,18 +22,43 @@ for (const maxClaims of [1, 3, 100]) {
     const outcomes = await Promise.all(
       Array.from({ length: 1_000 }, (_, index) => claimOnce(index, { token: handedOff.token })),
     );
+    const refusals = outcomes.filter((outcome) => outcome instanceof Refusal);
+    expect(refusals.filter(({ reason }) => !["HANDOFF_BUSY", "HANDOFF_EXHAUSTED"].includes(reason))).toEqual([]);
     const delivered = outcomes.filter((outcome) => Buffer.isBuffer(outcome));
     expect(delivered).toHaveLength(maxClaims);
     expect(delivered.every((received) => body.equals(received))).toBe(true);
-    const reasons = new Set(outcomes.map((outcome) => (outcome instanceof Refusal ? outcome.reason : "delivered")));
-    expect(
-      [...reasons].filter((reason) => !["delivered", "HANDOFF_BUSY", "HANDOFF_EXHAUSTED"].includes(reason)),
-    ).toEqual([]);
     const claims = await claimsOf(leasehold.database, handedOff);
     expect(claims.map((claim) => claim.state)).toEqual(new Array(maxClaims).fill(Claim_State.DELIVERED));
     expect(await handoffRow(leasehold.database, handedOff)).toMatchObject({ open_claims: maxClaims, used_claims: 0 });
   });
 }
+
+test("a claim is delivered although others were made and delivered while it waited for their handoff", async () => {
+  const content = randomBytes(1_048_576);
+  const handedOff = await handOff(tenant, content, { maxClaims: 3 });
+  const slow = await redeemers[0].redeem("http", { token: handedOff.token });
+  const rest = await leasehold.database.transaction(async (transaction) => {
+    await query(transaction, "select from lease where lease_id = $1 for update", [leaseUuid(handedOff.leaseId)]);
+    const received = slow.readRest();
+    await lockWaiters(leasehold.database, 1);
+    // What two claims of other servers leave behind that held the lock in the meantime.
+    await query(
+      transaction,
+      `insert into claim (owner_id, claim_id, handoff_id, lease_id, state, stream_generation, create_time, hold_expire_time,
+        hold_cap_time, deliver_time, content_bytes, delivered_bytes)
+      select owner_id, uuidv7(), handoff_id, lease_id, $2, 1, create_time, hold_expire_time,
+        hold_cap_time, create_time, content_bytes, content_bytes
+      from claim, generate_series(1, 2) where handoff_id = $1`,
+      [handoffUuid(handedOff.handoffId), Claim_State.DELIVERED],
+    );
+    await query(transaction, "update handoff set open_claims = 3, delivered_claims = 2 where handoff_id = $1", [
+      handoffUuid(handedOff.handoffId),
+    ]);
+    return { received };
+  });
+  expect(content.equals(await rest.received)).toBe(true);
+  expect(await handoffRow(leasehold.database, handedOff)).toMatchObject({ open_claims: 3, delivered_claims: 3 });
+});
 
 test("claims that break, resume, give up and are confirmed at random deliver no more than max_claims between them", async () => {
   const receiver = fc.record({
