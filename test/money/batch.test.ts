@@ -3,6 +3,7 @@ import fc from "fast-check";
 import { beforeAll, describe, expect, test } from "vitest";
 import { AdminService } from "#gen/leasehold/v1/admin_pb.js";
 import { seenReason } from "../server/seen-error.ts";
+import { callsGathered } from "../support/calls-in-flight.ts";
 import { lockWaiters } from "../support/lock-wait.ts";
 import { expectSoundMoney } from "../support/sound-money.ts";
 import { tellingAtOnce } from "../support/telling-at-once.ts";
@@ -43,7 +44,9 @@ async function createTogether(by: readonly Tenant[], pricesMicros: readonly bigi
     await query(transaction, "select from account where owner_id = $1 for update", [by[0]?.ownerId]);
     const leader = create(1n, 0);
     await lockWaiters(leasehold.database, 1);
-    return { outcomes: Promise.all([leader, ...pricesMicros.map((price, index) => create(price, index))]) };
+    const others = pricesMicros.map((price, index) => create(price, index));
+    await callsGathered(leasehold, 1 + others.length);
+    return { outcomes: Promise.all([leader, ...others]) };
   });
   return await outcomes;
 }

@@ -52,15 +52,16 @@ test("a lease shorter than the upload window is refunded when its duration is ov
   expect(await tenant.balanceMicros()).toBe(balanceMicros);
 });
 
-test("a lease that was active is not refunded, whether deleted or over", async () => {
+test("a lease that was active is not refunded, whether deleted or over, also beside one that is", async () => {
   const tenant = await Tenant.open(first, balanceMicros);
   const [deleted, over] = await Promise.all([tenant.store(body), tenant.store(body)]);
+  const abandoned = await tenant.create();
   await tenant.leases.deleteLease({ leaseId: deleted.leaseId });
-  await tenant.age(over.leaseId, 3_600);
+  await Promise.all([over, abandoned].map(({ leaseId }) => tenant.age(leaseId, 3_600)));
   await first.sweep();
   expect(await tenant.show(over.leaseId)).toMatchObject({ endReason: Lease_EndReason.DURATION_ELAPSED });
   expect(await tenant.balanceMicros()).toBe(balanceMicros - deleted.priceMicros - over.priceMicros);
-  expect(await refundsOf(tenant)).toBe(0);
+  expect(await refundsOf(tenant)).toBe(1);
 });
 
 test("an active lease outlives the upload window", async () => {

@@ -5,6 +5,7 @@ import { describe, expect, test } from "vitest";
 import { AdminService } from "#gen/leasehold/v1/admin_pb.js";
 import { Lease_ReadAccess, LeaseSchema } from "#gen/leasehold/v1/lease_pb.js";
 import { seenError, seenReason } from "../server/seen-error.ts";
+import { callsGathered } from "../support/calls-in-flight.ts";
 import { lockWaiters } from "../support/lock-wait.ts";
 import { expectSoundMoney } from "../support/sound-money.ts";
 import { askFor, doors, type LeaseInit, roomForAnHour, Tenant } from "../support/tenant.ts";
@@ -44,6 +45,7 @@ test("twins that gather while the account is locked are served by one commit, an
     const another = tenant.create();
     await lockWaiters(first.database, 1);
     const twins = Array.from({ length: 15 }, () => tenant.create({ requestId }));
+    await callsGathered(first, 16);
     return { another, twins: Promise.all(twins) };
   });
   await calls.another;
