@@ -3,13 +3,21 @@ import { join } from "node:path";
 import type { Logger } from "pino";
 import { AccountService } from "#gen/leasehold/v1/account_pb.js";
 import { AdminService } from "#gen/leasehold/v1/admin_pb.js";
+import { CheckpointService } from "#gen/leasehold/v1/checkpoint_pb.js";
 import { HandoffService } from "#gen/leasehold/v1/handoff_pb.js";
 import { LeaseService } from "#gen/leasehold/v1/lease_pb.js";
+import { MailboxService } from "#gen/leasehold/v1/mailbox_pb.js";
 import { accountService } from "./account/account-service.ts";
 import { Callers } from "./account/caller.ts";
 import { adminService } from "./admin/admin-service.ts";
 import { Operator } from "./admin/operator.ts";
+import { CheckpointBodies } from "./checkpoint/checkpoint-bodies.ts";
+import { CheckpointFiles } from "./checkpoint/checkpoint-files.ts";
+import { CheckpointReads } from "./checkpoint/checkpoint-reads.ts";
+import { checkpointService } from "./checkpoint/checkpoint-service.ts";
+import { CheckpointVariant } from "./checkpoint/checkpoint-variant.ts";
 import type { Config } from "./config/settings.ts";
+import type { ContentStore } from "./content/content-store.ts";
 import { DirectoryStore } from "./content/directory-store.ts";
 import type { KeyFolder } from "./content/key-folder.ts";
 import type { Database } from "./database/database.ts";
@@ -27,6 +35,11 @@ import { CallerLeases, leaseService } from "./lease/lease-service.ts";
 import { LeaseVariants } from "./lease/lease-variant.ts";
 import { LeaseView } from "./lease/lease-view.ts";
 import { LeaseWatch } from "./lease/lease-watch.ts";
+import { Drops } from "./mailbox/drops.ts";
+import { mailboxRoutes } from "./mailbox/mailbox-routes.ts";
+import { mailboxService } from "./mailbox/mailbox-service.ts";
+import { MailboxVariant } from "./mailbox/mailbox-variant.ts";
+import { WebhookSender } from "./mailbox/webhook-sender.ts";
 import { PricingBook } from "./pricing/pricing-book.ts";
 import { PricingView } from "./pricing/pricing-view.ts";
 import { publishedLimits } from "./published-limits.ts";
@@ -40,6 +53,7 @@ import { StorageUploads } from "./storage/storage-upload.ts";
 import { StorageVariant } from "./storage/storage-variant.ts";
 import { sweepTasks } from "./sweeper/sweep-tasks.ts";
 import { Sweeper } from "./sweeper/sweeper.ts";
+import { Wakeups } from "./wakeups/wakeups.ts";
 
 /** What every process has: leases, and the ways to end and destroy them. */
 export interface Core {
@@ -50,10 +64,18 @@ export interface Core {
   readonly seals: LeaseSeals;
   readonly store: DirectoryStore;
   readonly bodies: StorageBodies;
+  readonly checkpoints: CheckpointParts;
   readonly variants: LeaseVariants;
   readonly destroyer: LeaseDestroyer;
   readonly holders: TokenHolders;
   readonly claims: Claims;
+}
+
+/** What Checkpoint leases are read and written with. */
+export interface CheckpointParts {
+  readonly reads: CheckpointReads;
+  readonly bodies: CheckpointBodies;
+  readonly files: CheckpointFiles;
 }
 
 /**
@@ -64,11 +86,18 @@ export interface Core {
 export async function openCore(config: Config, database: Database, logger: Logger): Promise<Core> {
   const keyFolder = await openKeyFolder(database, config);
   // Installations that are given one folder by mistake never see each other's files, which look like orphans.
-  const store = await DirectoryStore.open(join(config.contentDir, keyFolder.installationId));
+  const contentDir = join(config.contentDir, keyFolder.installationId);
+  const store = await DirectoryStore.open(contentDir);
   const seals = new LeaseSeals(keyFolder);
   const bodies = new StorageBodies(database, store, seals);
+  // A store for each variant that has files: what one takes for orphans is never another's.
+  const checkpointStore = await DirectoryStore.open(join(contentDir, "checkpoint"));
+  const checkpoints = openCheckpoints(config, database, seals, checkpointStore);
+  const { serverKeys } = keyFolder;
   const variants = new LeaseVariants([
     new StorageVariant({ database, seals, store, bodies, maxFileBytes: config.maxFileBytes }),
+    new CheckpointVariant({ database, seals, ...checkpoints, maxFileBytes: config.maxFileBytes }),
+    new MailboxVariant({ database, seals, serverKeys, tokenKey: await serverKeys.latest() }),
   ]);
   const destroyer = new LeaseDestroyer(database, variants, seals);
   const holders = new TokenHolders(database);
@@ -80,7 +109,26 @@ export async function openCore(config: Config, database: Database, logger: Logge
     holdSeconds: config.claimHoldSeconds,
     holdCapSeconds: config.claimHoldCapSeconds,
   });
-  return { config, logger, database, keyFolder, seals, store, bodies, variants, destroyer, holders, claims };
+  return {
+    config,
+    logger,
+    database,
+    keyFolder,
+    seals,
+    store,
+    bodies,
+    checkpoints,
+    variants,
+    destroyer,
+    holders,
+    claims,
+  };
+}
+
+function openCheckpoints(config: Config, database: Database, seals: LeaseSeals, store: ContentStore): CheckpointParts {
+  const reads = new CheckpointReads(database);
+  const bodies = new CheckpointBodies({ store, seals, reads, maxMessageBytes: config.maxMessageBytes });
+  return { reads, bodies, files: new CheckpointFiles(database, store) };
 }
 
 /** What a server serves. */
@@ -111,6 +159,7 @@ export async function buildApi(
     clock: await DatabaseClock.read(database),
     pricing,
     seals,
+    variants,
     contentWindowSeconds: config.uploadWindowSeconds,
   });
   const { serverKeys } = keyFolder;
@@ -123,6 +172,19 @@ export async function buildApi(
   const storageOptions = { database, callers, leases, view, watch, uploads, bodies: core.bodies, seals };
   const { publicUrl } = options;
   const handoffOptions = { database, callers, variants, holders, claims, serverKeys, publicUrl };
+  const wakeups = await Wakeups.open(database, core.logger);
+  const checkpointOptions = { database, callers, seals, ...core.checkpoints, watch, wakeups, digestKey };
+  const mailboxOptions = {
+    database,
+    callers,
+    seals,
+    serverKeys,
+    wakeups,
+    drops: new Drops({ database, seals, wakeups, digestKey }),
+    watch,
+    maxMessageBytes: config.maxMessageBytes,
+    digestKey,
+  };
   const operator = new Operator(options.adminToken);
   const authenticate = (call: Call) => callers.authenticate(call);
   return {
@@ -132,6 +194,8 @@ export async function buildApi(
         { ...leaseService(leaseOptions, leases), ...storageService(storageOptions) },
         { authenticate },
       ),
+      mountService(CheckpointService, checkpointService(checkpointOptions), { authenticate }),
+      mountService(MailboxService, mailboxService(mailboxOptions), { authenticate }),
       mountService(HandoffService, handoffService(handoffOptions), { authenticate }),
       mountService(AccountService, accountService({ database, callers, serverKeys, digestKey }), { authenticate }),
       mountService(
@@ -144,6 +208,7 @@ export async function buildApi(
       ...leaseRoutes(leaseOptions),
       ...storageRoutes(storageOptions).map((route) => ({ ...route, authenticate })),
       ...handoffRoutes(handoffOptions),
+      ...mailboxRoutes(mailboxOptions),
     ],
   };
 }
@@ -161,4 +226,11 @@ export function buildSweeper(core: Core): Sweeper {
     tombstoneSeconds: config.tombstoneSeconds,
   });
   return new Sweeper(database, tasks, core.logger);
+}
+
+/** Builds what sends webhooks, in the sweeper's process. */
+export function buildWebhookSender(core: Core): WebhookSender {
+  const { config, database, seals, logger } = core;
+  const { serverKeys } = core.keyFolder;
+  return new WebhookSender({ database, seals, serverKeys, logger, allowPrivate: config.webhookAllowPrivate });
 }

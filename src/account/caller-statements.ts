@@ -30,10 +30,18 @@ export function callerAccess(parameters: { owner: number; key: number; scope: nu
   )`;
 }
 
-/** Finds a token's owner and thing by hash. Immutable, so the answer may be cached. */
-export const findToken = readStatement<{ owner_id: AccountUuid; thing_id: string; lease_id: string | null }>(
+/** Finds a token's owner, thing, lease and variant by hash. Immutable, so the answer may be cached. */
+export const findToken = readStatement<{
+  owner_id: AccountUuid;
+  thing_id: string;
+  lease_id: string | null;
+  variant: number | null;
+}>(
   "find-token",
-  "select owner_id, thing_id, lease_id from token where token_hash = $1 and kind = $2",
+  `select t.owner_id, t.thing_id, t.lease_id, l.variant
+  from token t
+  left join lease l on l.owner_id = t.owner_id and l.lease_id = t.lease_id
+  where t.token_hash = $1 and t.kind = $2`,
 );
 
 /** Whether the caller may act, for calls that have no statement of their own to ask it in. */
@@ -43,7 +51,7 @@ export const findAccess = readStatement<{ access: Access }>(
 );
 
 /** Kinds in `token.kind`. */
-export const tokenKinds = { key: 1, claim: 2 } as const;
+export const tokenKinds = { key: 1, claim: 2, drop: 3 } as const;
 
 /**
  * The Access of the caller's key as it is once a statement has waited for its locks: what was revoked meanwhile is

@@ -1,8 +1,10 @@
 /** The scope that each RPC by API key needs: the table that the comments in the proto show to callers. */
 import type { DescMethod } from "@bufbuild/protobuf";
 import { AccountService } from "#gen/leasehold/v1/account_pb.js";
+import { CheckpointService } from "#gen/leasehold/v1/checkpoint_pb.js";
 import { HandoffService } from "#gen/leasehold/v1/handoff_pb.js";
 import { LeaseService } from "#gen/leasehold/v1/lease_pb.js";
+import { MailboxService } from "#gen/leasehold/v1/mailbox_pb.js";
 import type { ScopeName } from "./scopes.ts";
 
 const scopes = new Map<DescMethod, ScopeName>([
@@ -13,6 +15,22 @@ const scopes = new Map<DescMethod, ScopeName>([
   [LeaseService.method.uploadContent, "write"],
   [LeaseService.method.uploadContentPart, "write"],
   [LeaseService.method.downloadContent, "read"],
+  [MailboxService.method.receiveMessages, "write"],
+  [MailboxService.method.pullMessages, "write"],
+  [MailboxService.method.listMessages, "read"],
+  [MailboxService.method.ackMessages, "write"],
+  [MailboxService.method.nackMessages, "write"],
+  [MailboxService.method.extendMessages, "write"],
+  [MailboxService.method.listDeadMessages, "read"],
+  [MailboxService.method.redriveMessages, "write"],
+  [MailboxService.method.rotateDropToken, "write"],
+  [MailboxService.method.listWebhookDeliveries, "read"],
+  [CheckpointService.method.putCheckpoint, "write"],
+  [CheckpointService.method.getCheckpoint, "read"],
+  [CheckpointService.method.listCheckpointVersions, "read"],
+  [CheckpointService.method.watchCheckpoint, "read"],
+  [CheckpointService.method.uploadCheckpoint, "write"],
+  [CheckpointService.method.downloadCheckpoint, "read"],
   [HandoffService.method.issueHandoff, "write"],
   [HandoffService.method.listHandoffs, "read"],
   [HandoffService.method.revokeHandoff, "write"],

@@ -200,7 +200,7 @@ export const settings = [
     default: 5n * gibibyte,
     unit: "bytes",
     audience: "server",
-    description: "Largest size of a Storage lease.",
+    description: "Largest size of a Storage lease, and of one version of a Checkpoint.",
   }),
   setting({
     variable: "LEASEHOLD_UPLOAD_WINDOW_SECONDS",
@@ -255,6 +255,14 @@ export const settings = [
     unit: "seconds",
     audience: "server",
     description: "Pause of the sweeper between two rounds that found nothing to do.",
+  }),
+  setting({
+    variable: "LEASEHOLD_WEBHOOK_ALLOW_PRIVATE",
+    key: "webhookAllowPrivate",
+    kind: flag,
+    default: false,
+    audience: "server",
+    description: "1 lets webhooks reach private and local addresses, which every owner of a mailbox can then reach.",
   }),
   setting({
     variable: "LEASEHOLD_STALL_SECONDS",
@@ -335,6 +343,15 @@ export const settings = [
     whenUnset: "the key of the demo account beside a local dev, or none",
     audience: "client",
     description: "API key that calls are made with.",
+  }),
+  setting({
+    variable: "LEASEHOLD_DROP_TOKEN",
+    key: "dropToken",
+    kind: secret,
+    default: undefined,
+    whenUnset: "given with the command",
+    audience: "client",
+    description: "Drop token, or drop address, of the mailbox that messages are dropped into.",
   }),
 ] as const;
 

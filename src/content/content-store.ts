@@ -26,6 +26,9 @@ export interface ContentStore {
    */
   removeEarlierSegments(leaseId: string, generation: number): Promise<void>;
 
+  /** Removes one segment, durably. One that is gone already is fine. */
+  removeSegment(leaseId: string, generation: number): Promise<void>;
+
   /**
    * The leases that have content here to which no segment was added since `unchangedSince`. Those of them for which no
    * row says that anything is stored are what a crash or a late writer left: destroy them.

@@ -73,6 +73,11 @@ export class DirectoryStore implements ContentStore {
     }
   }
 
+  async removeSegment(leaseId: string, generation: number): Promise<void> {
+    await unlinkIfPresent(this.#segmentPath(leaseId, generation));
+    await syncIfPresent(this.#leaseFolder(leaseId));
+  }
+
   async *listLeaseIds(unchangedSince: Date): AsyncGenerator<string, void, undefined> {
     for (const shard of await foldersIn(this.#root)) {
       if (!shardPattern.test(shard)) {

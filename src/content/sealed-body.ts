@@ -59,6 +59,8 @@ export interface SealedBodyOwner {
   readonly leaseId: string;
   /** The lease's key. */
   readonly key: Uint8Array;
+  /** Which of the lease's bodies it is, a name that no other has. Undefined where a lease has one only. */
+  readonly bodyId?: string | undefined;
 }
 
 /** A body as its rows describe it. */
@@ -77,8 +79,8 @@ export interface BodySegment {
 }
 
 function tailContext(owner: SealedBodyOwner, partIndex: number, final: boolean): SealContext {
-  const { installationId, leaseId } = owner;
-  return { installationId, leaseId, kind: "tail", objectId: "", partIndex, final };
+  const { installationId, leaseId, bodyId = "" } = owner;
+  return { installationId, leaseId, kind: "tail", objectId: bodyId, partIndex, final };
 }
 
 interface OpenedChunk {

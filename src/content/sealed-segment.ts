@@ -122,6 +122,8 @@ export interface SealedSegmentOptions {
   readonly key: Uint8Array;
   readonly installationId: string;
   readonly leaseId: string;
+  /** Which of the lease's bodies it is. Undefined where a lease has one only. */
+  readonly bodyId?: string | undefined;
   /** Names the segment: no other writer of the lease has, had or gets this number. */
   readonly generation: number;
   /** Position in the whole body of this segment's first chunk. */

@@ -3,10 +3,13 @@ import { type EntityManager, MikroORM } from "@mikro-orm/postgresql";
 import type { Pool, PoolClient } from "pg";
 import { LeaseholdError } from "../errors/leasehold-error.ts";
 import { classifyFailure } from "./database-failure.ts";
+import { Notifications } from "./notifications.ts";
 import { type DatabaseOptions, ormOptions } from "./orm-options.ts";
 import { rowTypes } from "./row-types.ts";
 import { runMigrations } from "./run-migrations.ts";
 import type { Statement } from "./statement.ts";
+
+export type { Statement } from "./statement.ts";
 
 /** How a statement's failure is told to the caller. */
 export interface RunOptions {
@@ -21,11 +24,14 @@ export interface Transaction {
 
 /** Runs statements. Safe for concurrent use. */
 export class Database {
+  /** LISTEN and NOTIFY, over a connection beside the pool. */
+  readonly notifications: Notifications;
   readonly #url: string;
   readonly #orm: MikroORM;
   readonly #pool: Pool;
 
   private constructor(orm: MikroORM, pool: Pool, url: string) {
+    this.notifications = new Notifications(url);
     this.#url = url;
     this.#orm = orm;
     this.#pool = pool;
@@ -100,6 +106,7 @@ export class Database {
 
   /** Waits for statements under way, then closes every connection. */
   async close(): Promise<void> {
+    await this.notifications.close();
     await this.#orm.close();
   }
 

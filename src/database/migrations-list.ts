@@ -1,4 +1,10 @@
 /** Every migration, in the order they run. Each is never edited once released. */
 import { InitialSchema } from "./migrations/0001-initial-schema.ts";
+import { Mailbox } from "./migrations/0002-mailbox.ts";
+import { Checkpoint } from "./migrations/0003-checkpoint.ts";
 
-export const migrationsList = [{ name: "0001-initial-schema", class: InitialSchema }] as const;
+export const migrationsList = [
+  { name: "0001-initial-schema", class: InitialSchema },
+  { name: "0002-mailbox", class: Mailbox },
+  { name: "0003-checkpoint", class: Checkpoint },
+] as const;

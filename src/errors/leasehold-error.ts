@@ -56,6 +56,8 @@ export function outOfBounds(field: string, value: bigint, min: bigint, max: bigi
 }
 
 /** The one NOT_FOUND: unknown and foreign things give the same bytes, so it takes nothing that could tell them apart. */
-export function notFound(noun: "lease" | "handoff" | "key" | "account" | "token" | "claim"): LeaseholdError {
+export function notFound(
+  noun: "lease" | "handoff" | "key" | "account" | "token" | "claim" | "checkpoint",
+): LeaseholdError {
   return new LeaseholdError("NOT_FOUND", `There is no such ${noun}.`);
 }

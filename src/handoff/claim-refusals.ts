@@ -68,11 +68,11 @@ export function requireUsed(row: ClaimStatementRow | undefined): FoundClaim {
 
 /** The error of a handoff that has no slot for a claim. */
 export function refusedReservation(row: LeaseRow & HandoffColumns & { readonly now: DatabaseTime }): LeaseholdError {
-  requireState(row, row.now, Lease_State.ACTIVE);
   const handoff = handoffOf(row);
   if (handoff === undefined) {
     return notFound("token");
   }
+  requireState(row, row.now, Lease_State.ACTIVE);
   const state = handoffStateOf(handoff, undefined, row.now);
   switch (state) {
     case Handoff_State.EXHAUSTED:
@@ -102,6 +102,14 @@ export function holdEnded(lease: LeaseRow, handoff: HandoffRow, claim: ClaimRow)
 /** The error of a stream whose claim goes on with another. */
 export function superseded(): LeaseholdError {
   return new LeaseholdError("STREAM_SUPERSEDED", "The claim was resumed by a later call, which took this one's place.");
+}
+
+/** The error of a claim over what cannot tell its items apart. Nothing is reserved for it. */
+export function severalItems(): LeaseholdError {
+  return new LeaseholdError(
+    "WRONG_VARIANT",
+    "The claim delivers several items, which plain HTTP cannot tell apart: use ClaimHandoff.",
+  );
 }
 
 /** The error of an offset that lies behind what was delivered. */

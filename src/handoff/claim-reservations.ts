@@ -1,8 +1,7 @@
-/** Reserves claims: those who meet on one handoff are served by one statement, in order of arrival. */
+/** Reserves claims: those of one owner's handoffs that meet are served by one statement, in order of arrival. */
 import { Handoff_State } from "#gen/leasehold/v1/handoff_pb.js";
 import type { Database } from "../database/database.ts";
 import { type Again, again, GroupCommit } from "../database/group-commit.ts";
-import { notFound } from "../errors/leasehold-error.ts";
 import { newUuid } from "../ids/ids.ts";
 import { aheadBytes, deliveredAtOnceBytes } from "./claim-allowance.ts";
 import { stateOfRow } from "./handoff-row.ts";
@@ -22,6 +21,8 @@ export interface ReservationsOptions {
 export interface Reservation {
   readonly held: HeldHandoff;
   readonly requestId: string | null;
+  /** Whether what it is to deliver stays readable, whatever becomes of the lease's content before it is read. */
+  readonly isLasting: boolean;
 }
 
 /** Reserves claims. */
@@ -40,7 +41,7 @@ export class ClaimReservations {
    */
   async reserve(reservation: Reservation): Promise<ReservedRow> {
     const { held, requestId } = reservation;
-    return await this.#batches.submit(`${held.handoffId} ${requestId === null ? "once" : "repeatable"}`, reservation);
+    return await this.#batches.submit(`${held.ownerId} ${requestId === null ? "once" : "repeatable"}`, reservation);
   }
 
   async #reserve(items: readonly Reservation[]): Promise<readonly (ReservedRow | Again)[]> {
@@ -52,19 +53,32 @@ export class ClaimReservations {
     const { database, holdSeconds, holdCapSeconds } = this.#options;
     const values = [
       held.ownerId,
-      held.leaseId,
-      held.handoffId,
+      items.map((item) => item.held.leaseId),
+      items.map((item) => item.held.handoffId),
       items.map(() => newUuid<"clm">()),
       items.map((item) => item.requestId),
       holdSeconds,
       holdCapSeconds,
       aheadBytes,
       deliveredAtOnceBytes,
+      items.map((item) => item.isLasting),
     ];
     const rows = await database.run(reserveClaims, values, { repeatable: requestId !== null });
-    if (rows.length === 0) {
-      throw notFound("token");
-    }
-    return rows.map((row) => (row.outcome === "REFUSED" && stateOfRow(row) === Handoff_State.OPEN ? again : row));
+    return askingAgain(items, rows);
   }
+}
+
+/** Which are to be asked again: those refused by a handoff that is open after all, and the twins of these behind them. */
+function askingAgain(items: readonly Reservation[], rows: readonly ReservedRow[]): (ReservedRow | Again)[] {
+  const refused = new Set<string>();
+  return rows.map((row, index) => {
+    const item = items[index];
+    const request = `${item?.held.handoffId} ${item?.requestId}`;
+    const isRefused = row.outcome === "REFUSED" || (row.outcome === "SEEN" && refused.has(request));
+    const comesAgain = isRefused && stateOfRow(row) === Handoff_State.OPEN;
+    if (comesAgain) {
+      refused.add(request);
+    }
+    return comesAgain ? again : row;
+  });
 }

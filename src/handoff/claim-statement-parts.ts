@@ -2,7 +2,7 @@
 import { Claim_State } from "#gen/leasehold/v1/handoff_pb.js";
 import { Lease_EndReason } from "#gen/leasehold/v1/lease_pb.js";
 import type { DatabaseTime } from "../database/row-types.ts";
-import { type LeaseRow, leaseColumns } from "../lease/lease-row.ts";
+import { isUnended, type LeaseRow, leaseColumns } from "../lease/lease-row.ts";
 import { type ClaimColumns, claimColumns, type HandoffColumns, handoffColumns } from "./handoff-row.ts";
 
 /**
@@ -75,14 +75,23 @@ export const shownClaim = `
  * lease once it is settled. It is never earlier. Looking at the other claims instead would need all of them locked.
  */
 export function dueWithLastClaim(counts: string): string {
+  return dueWithLastClaims(counts, "l.lease_id = $2::uuid");
+}
+
+/** As dueWithLastClaim, for handoffs of several leases: `where` finds them by key. Of one lease's the first hold counts. */
+export function dueWithLastClaims(counts: string, where = "l.lease_id = any($2::uuid[])"): string {
   return `
   due as (
     update lease l
     set due_time = least(l.due_time, n.last_hold_expire_time),
       due_reason = case when n.last_hold_expire_time < l.due_time then ${Lease_EndReason.LAST_CLAIM} else l.due_reason end
-    from ${counts} n
-    where l.owner_id = $1::uuid and l.lease_id = $2::uuid and n.delete_on_claim and l.end_time is null
-      and n.delivered_claims > 0 and n.used_claims + n.burnt_claims + n.delivered_claims >= n.max_claims
+    from (
+      select lease_id, min(last_hold_expire_time) as last_hold_expire_time
+      from ${counts}
+      where delete_on_claim and delivered_claims > 0 and used_claims + burnt_claims + delivered_claims >= max_claims
+      group by lease_id
+    ) as n
+    where l.owner_id = $1::uuid and ${where} and l.lease_id = n.lease_id and ${isUnended("l")}
   )`;
 }
 
@@ -107,7 +116,7 @@ export function endWithLastClaim(counts: string): string {
       end_reason = case when n.ended_at < l.due_time then ${Lease_EndReason.LAST_CLAIM} else l.due_reason end,
       wrapped_key = null, sealed_details = null, labels = null
     from last_claim n
-    where l.owner_id = $1::uuid and l.lease_id = $2::uuid and l.end_time is null
+    where l.owner_id = $1::uuid and l.lease_id = $2::uuid and ${isUnended("l")}
     returning l.owner_id, l.lease_id, l.variant
   )`;
 }

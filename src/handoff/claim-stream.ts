@@ -39,18 +39,13 @@ export async function* streamClaim(open: OpenClaim, claims: Claims, call: Call):
 
 /** The items from an offset on, each announced before its data. Items that end before the offset are not announced. */
 async function* partsOf(content: LeaseContent, offset: bigint): AsyncGenerator<ClaimPart> {
-  let itemStart = 0n;
-  for (const item of content.items) {
-    const itemEnd = itemStart + item.sizeBytes;
-    if (offset <= itemStart || offset < itemEnd) {
-      yield { kind: "item", item };
-      const from = offset > itemStart ? offset - itemStart : 0n;
-      let at = itemStart + from;
-      for await (const data of item.read(from, item.sizeBytes - from)) {
-        yield { kind: "data", offset: at, data };
-        at += BigInt(data.length);
-      }
+  for await (const item of content.items(offset)) {
+    yield { kind: "item", item };
+    const from = offset > item.startOffset ? offset - item.startOffset : 0n;
+    let at = item.startOffset + from;
+    for await (const data of item.read(from, item.sizeBytes - from)) {
+      yield { kind: "data", offset: at, data };
+      at += BigInt(data.length);
     }
-    itemStart = itemEnd;
   }
 }

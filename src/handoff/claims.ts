@@ -14,6 +14,7 @@ import {
   refusedReservation,
   requireDone,
   requireUsed,
+  severalItems,
   superseded,
 } from "./claim-refusals.ts";
 import { ClaimReservations, type Reservation, type ReservationsOptions } from "./claim-reservations.ts";
@@ -23,7 +24,7 @@ import { type ClaimRow, claimOf, type HandoffRow, handoffOf, stateOfRow } from "
 import { findHandoff } from "./handoff-statements.ts";
 import { findRequestedClaim, type ReservedRow } from "./reserve-claims-statement.ts";
 import { settleHandoff } from "./settle-handoff-statement.ts";
-import type { HeldHandoff, TokenHolders } from "./token-holders.ts";
+import type { HandoffPlace, HeldHandoff, TokenHolders } from "./token-holders.ts";
 
 /** What claims need. */
 export interface ClaimsOptions extends ReservationsOptions {
@@ -38,6 +39,8 @@ export interface ClaimRequest {
   readonly claimId: ClaimUuid | undefined;
   readonly offset: bigint;
   readonly requestId: string | undefined;
+  /** Whether what carries the claim cannot tell items apart. */
+  readonly needsOneItem?: boolean;
 }
 
 /** A claim that may be streamed from an offset. */
@@ -75,7 +78,7 @@ export interface RunningStream {
 export class Claims {
   readonly #options: ClaimsOptions;
   readonly #reservations: ClaimReservations;
-  readonly #settlements: GroupCommit<HeldHandoff, boolean>;
+  readonly #settlements: GroupCommit<HandoffPlace, boolean>;
   readonly #running = new Map<ClaimUuid, RunningStream>();
 
   constructor(options: ClaimsOptions) {
@@ -92,18 +95,22 @@ export class Claims {
    * Makes a claim, or takes one up again: the one named, or the one that the request_id made before.
    *
    * @throws LeaseholdError TOKEN_MALFORMED, NOT_FOUND, LEASE_ENDED, HANDOFF_EXHAUSTED, HANDOFF_EXPIRED, HANDOFF_REVOKED,
-   * CLAIM_ENDED, HANDOFF_BUSY, OFFSET_MISMATCH or CLAIM_BYTES_EXCEEDED.
+   * CLAIM_ENDED, HANDOFF_BUSY, OFFSET_MISMATCH, CLAIM_BYTES_EXCEEDED, VERSION_GONE, or WRONG_VARIANT if it needs one item.
    */
   async open(request: ClaimRequest): Promise<OpenClaim> {
     const held = await this.#options.holders.find(request.token);
     const requestId = request.requestId?.toLowerCase() ?? null;
+    const variant = this.#options.variants.of(held);
+    if (request.needsOneItem === true && !variant.hasOneItem) {
+      throw severalItems();
+    }
     if (request.claimId !== undefined) {
       return await this.#resume(held, request.claimId, request.offset);
     }
     if (request.offset !== 0n) {
       return await this.#openRequested(held, requestId, request.offset);
     }
-    return await this.#openNew({ held, requestId });
+    return await this.#openNew({ held, requestId, isLasting: variant.sizeOfVersion === undefined });
   }
 
   /**
@@ -129,7 +136,7 @@ export class Claims {
   }
 
   /** Applies the ends of a handoff's overdue holds, and destroys the lease's content if that ended it: then it is true. */
-  async settle(held: HeldHandoff): Promise<boolean> {
+  async settle(held: HandoffPlace): Promise<boolean> {
     return await this.#settlements.submit(held.handoffId, held);
   }
 
@@ -227,13 +234,13 @@ export class Claims {
     if (handoff === undefined) {
       throw notFound("token");
     }
-    const content = await this.#options.variants.of(row).openContent(row);
+    const content = await this.#options.variants.of(row).openContent(row, claim.content_version);
     const allowedOffset = offset + aheadOf(claim.content_bytes - offset);
     return { held, lease: row, handoff, claim, now: row.now, content, offset, allowedOffset };
   }
 
   /** One statement serves all who have asked since the last one began. */
-  async #settleOnce(items: readonly HeldHandoff[]): Promise<readonly boolean[]> {
+  async #settleOnce(items: readonly HandoffPlace[]): Promise<readonly boolean[]> {
     const [held] = items;
     if (held === undefined) {
       return [];

@@ -10,11 +10,13 @@ import { scopeBits } from "../account/scopes.ts";
 import type { ServerKey, ServerKeys } from "../content/server-keys.ts";
 import type { Database } from "../database/database.ts";
 import type { DatabaseTime } from "../database/row-types.ts";
-import { LeaseholdError, notFound } from "../errors/leasehold-error.ts";
+import { invalidField, LeaseholdError, notFound } from "../errors/leasehold-error.ts";
 import { digestRequest, requireSameRequest } from "../idempotency/idempotency.ts";
 import { type HandoffUuid, newUuid } from "../ids/ids.ts";
 import { endOf, isLeaseRow, type LeaseEnd, type MaybeLeaseRow, requireState } from "../lease/lease-row.ts";
 import { leaseUuidOf } from "../lease/lease-service.ts";
+import { getLeases } from "../lease/lease-statements.ts";
+import type { LeaseVariants } from "../lease/lease-variant.ts";
 import { wholeSeconds } from "../proto-values/proto-time.ts";
 import { deriveToken, hashToken } from "../secrets/secret-token.ts";
 import { type HandoffRow, handoffOf } from "./handoff-row.ts";
@@ -28,13 +30,24 @@ export interface IssuedHandoff {
   readonly now: DatabaseTime;
 }
 
+interface PinnedVersion {
+  readonly version: bigint;
+  readonly sizeBytes: bigint;
+}
+
 /** Issues handoffs. */
 export class HandoffIssuer {
   readonly #database: Database;
   readonly #serverKeys: ServerKeys;
+  readonly #variants: LeaseVariants;
 
-  constructor(options: { readonly database: Database; readonly serverKeys: ServerKeys }) {
+  constructor(options: {
+    readonly database: Database;
+    readonly serverKeys: ServerKeys;
+    readonly variants: LeaseVariants;
+  }) {
     this.#database = options.database;
+    this.#variants = options.variants;
     this.#serverKeys = options.serverKeys;
   }
 
@@ -45,10 +58,20 @@ export class HandoffIssuer {
    * READ_ACCESS_OWNER or LIMIT_REACHED.
    */
   async issue(caller: Caller, request: IssueHandoffRequest): Promise<IssuedHandoff> {
+    const requestId = request.requestId === "" ? null : request.requestId.toLowerCase();
+    const pinned = await this.#pin(caller, request).catch(async (error: unknown) => {
+      const before = requestId === null ? undefined : await this.#findIssued(caller, requestId, request);
+      if (before === undefined) {
+        throw error;
+      }
+      return before;
+    });
+    if (pinned !== undefined && "token" in pinned) {
+      return pinned;
+    }
     const serverKey = await this.#serverKeys.latest();
     const handoffId = newUuid<"hnd">();
     const token = tokenOf(serverKey, handoffId);
-    const requestId = request.requestId === "" ? null : request.requestId.toLowerCase();
     const maxClaims = request.maxClaims || 1;
     const values = [
       caller.ownerId,
@@ -65,6 +88,8 @@ export class HandoffIssuer {
       request.maxIncompleteClaims ?? 3 * maxClaims,
       requestId,
       requestId === null ? null : digestIssue(serverKey, request),
+      pinned?.version ?? null,
+      pinned?.sizeBytes ?? null,
     ];
     const [row] = await this.#database.run(issueHandoff, values, { repeatable: requestId !== null });
     requireAccess(row?.access, "write");
@@ -77,6 +102,26 @@ export class HandoffIssuer {
       throw refusedIssue(row);
     }
     return before;
+  }
+
+  /** The version of the content that claims keep to, if the request names one. */
+  async #pin(caller: Caller, request: IssueHandoffRequest): Promise<PinnedVersion | undefined> {
+    const version = request.checkpointVersion;
+    if (version === 0n) {
+      return undefined;
+    }
+    const values = [caller.ownerId, [caller.keyId], scopeBits.write, [leaseUuidOf(request.leaseId)]];
+    const [row] = await this.#database.run(getLeases, values);
+    requireAccess(row?.access, "write");
+    if (row === undefined || !isLeaseRow(row)) {
+      throw notFound("lease");
+    }
+    requireState(row, row.now, Lease_State.ACTIVE);
+    const variant = this.#variants.of(row);
+    if (variant.sizeOfVersion === undefined) {
+      throw invalidField("checkpoint_version", "is for a Checkpoint lease");
+    }
+    return { version, sizeBytes: await variant.sizeOfVersion(row.owner_id, row.lease_id, version) };
   }
 
   /** The token's version of the server key also made the digests, so that a newer version changes neither. */

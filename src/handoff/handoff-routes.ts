@@ -55,8 +55,9 @@ async function redeem(options: HandoffServiceOptions, exchange: HttpExchange): P
     claimId: claimId === undefined ? undefined : claimIdOf(claimId),
     offset: parseResumeOffset(call.header("range")),
     requestId: requestIdOf(call.header("leasehold-request-id")),
+    needsOneItem: true,
   });
-  exchange.begin(open.offset === 0n ? 200 : 206, claimHeaders(open));
+  exchange.begin(open.offset === 0n ? 200 : 206, await claimHeaders(open));
   for await (const part of streamClaim(open, options.claims, call)) {
     if (part.kind === "data") {
       await exchange.write(part.data);
@@ -77,13 +78,10 @@ async function confirm(options: HandoffServiceOptions, exchange: HttpExchange): 
   await exchange.sendMessage(ConfirmClaimResponseSchema, response, guardedHeaders);
 }
 
-function claimHeaders(open: OpenClaim): Record<string, string> {
-  const [item, ...others] = open.content.items;
-  if (item === undefined || others.length > 0) {
-    throw new LeaseholdError(
-      "WRONG_VARIANT",
-      "The claim delivers several items, which plain HTTP cannot tell apart: use ClaimHandoff.",
-    );
+async function claimHeaders(open: OpenClaim): Promise<Record<string, string>> {
+  const { value: item, done } = await open.content.items(0n)[Symbol.asyncIterator]().next();
+  if (done === true) {
+    throw new Error("the content of a variant with one item has none");
   }
   const total = open.content.totalBytes;
   const headers: Record<string, string> = {

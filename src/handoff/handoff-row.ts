@@ -21,6 +21,8 @@ export interface HandoffRow {
   readonly create_time: DatabaseTime;
   readonly expire_time: DatabaseTime;
   readonly revoke_time: DatabaseTime | null;
+  /** The version that every claim delivers. Null: the one there is when a claim is made. */
+  readonly content_version: bigint | null;
 }
 
 /** A row of `claim`. */
@@ -33,6 +35,7 @@ export interface ClaimRow {
   readonly deliver_time: DatabaseTime | null;
   readonly end_time: DatabaseTime | null;
   readonly content_bytes: bigint;
+  readonly content_version: bigint;
   readonly delivered_bytes: bigint;
   readonly served_bytes: bigint;
 }
@@ -53,6 +56,7 @@ const handoffNames = [
   "create_time",
   "expire_time",
   "revoke_time",
+  "content_version",
 ] as const satisfies readonly (keyof HandoffRow)[];
 
 const claimNames = [
@@ -64,6 +68,7 @@ const claimNames = [
   "deliver_time",
   "end_time",
   "content_bytes",
+  "content_version",
   "delivered_bytes",
   "served_bytes",
 ] as const satisfies readonly (keyof ClaimRow)[];

@@ -19,7 +19,8 @@ export const maxHandoffsPerLease = 1_000;
 /**
  * Issues a handoff. $4: the lease, $5: the handoff, $6: its token's hash, $7: the version of the server key the token
  * is derived with, $8: max_claims, $9: the ttl in seconds or null, $10: delete_on_claim or null, $11: the policy,
- * $12: max_incomplete_claims, $13: request_id or null, $14: digests.
+ * $12: max_incomplete_claims, $13: request_id or null, $14: digests, $15: the version of the content that claims deliver,
+ * $16: its size; both null for what there is when a claim is made.
  *
  * Locks the lease, so that none is issued for one that ends meanwhile. No handoff comes back if the lease refuses, or if
  * the request_id issued one before.
@@ -66,10 +67,10 @@ export const issueHandoff = writeStatement<
   issued as (
     insert into handoff
       (owner_id, handoff_id, lease_id, token_key_version, max_claims, max_incomplete_claims, incomplete_claim_policy,
-       delete_on_claim, create_time, expire_time)
+       delete_on_claim, create_time, expire_time, content_version, content_bytes)
     select owner_id, $5::uuid, lease_id, $7::int, $8::int, $12::int, $11::smallint,
       coalesce($10::boolean, delete_on_access), now,
-      least(expire_time, now + make_interval(secs => $9::bigint))
+      least(expire_time, now + make_interval(secs => $9::bigint)), $15::bigint, $16::bigint
     from won
     returning *
   )
@@ -87,8 +88,8 @@ export const findIssued = readStatement<CallerColumns & MaybeLeaseRow & HandoffC
   from caller
   left join idempotency seen on caller.access = 'OK' and seen.owner_id = $1::uuid
     and seen.scope = ${idempotencyScope.issueHandoff} and seen.scope_id = $1::uuid and seen.request_id = $4::uuid
-  left join handoff h on h.owner_id = $1::uuid and h.handoff_id = seen.thing_id
-  left join lease l on l.owner_id = $1::uuid and l.lease_id = h.lease_id`,
+  left join lateral (select * from handoff where owner_id = $1::uuid and handoff_id = seen.thing_id offset 0) as h on true
+  left join lateral (select * from lease where owner_id = $1::uuid and lease_id = h.lease_id offset 0) as l on true`,
 );
 
 /**
@@ -105,7 +106,7 @@ export const findHandoff = readStatement<{ now: DatabaseTime; has_overdue: boole
         and (c.hold_expire_time <= statement_timestamp() or (c.state = ${Claim_State.HELD} and h.revoke_time is not null))
     ) as has_overdue
   from handoff h
-  join lease l on l.owner_id = h.owner_id and l.lease_id = h.lease_id
+  cross join lateral (select * from lease where owner_id = h.owner_id and lease_id = h.lease_id offset 0) as l
   where h.owner_id = $1::uuid and h.handoff_id = $2::uuid`,
 );
 
@@ -125,14 +126,18 @@ export const listHandoffs = readStatement<ListedRow>(
   left join lateral (
     select h.handoff_id, c.claim_id
     from handoff h
-    left join claim c on c.owner_id = h.owner_id and c.handoff_id = h.handoff_id
+    left join lateral (
+      select claim_id from claim where owner_id = h.owner_id and handoff_id = h.handoff_id order by claim_id offset 0
+    ) as c on true
     where h.owner_id = l.owner_id and h.lease_id = l.lease_id
       and ($5::uuid is null or h.handoff_id > $5::uuid or (h.handoff_id = $5::uuid and c.claim_id > $6::uuid))
     order by h.handoff_id, c.claim_id
     limit $7::int
   ) as page on true
-  left join handoff h on h.owner_id = l.owner_id and h.handoff_id = page.handoff_id
-  left join claim c on c.owner_id = l.owner_id and c.claim_id = page.claim_id
+  left join lateral (
+    select * from handoff where owner_id = l.owner_id and handoff_id = page.handoff_id offset 0
+  ) as h on true
+  left join lateral (select * from claim where owner_id = l.owner_id and claim_id = page.claim_id offset 0) as c on true
   order by h.handoff_id, c.claim_id`,
 );
 

@@ -32,6 +32,7 @@ export function showHandoff(row: HandoffRow, leaseEnd: LeaseEnd | undefined, now
     createTime: toTimestamp(row.create_time),
     expireTime: toTimestamp(row.expire_time),
     revokeTime: toTimestamp(row.revoke_time),
+    checkpointVersion: row.content_version ?? 0n,
   });
 }
 
@@ -51,6 +52,7 @@ export function showClaim(row: ClaimRow): Claim {
 
 /** An item of a lease's content, without the content. */
 export function showItem(item: ContentItem): HandoffItem {
-  const { name, contentType, sizeBytes, sha256 } = item;
-  return create(HandoffItemSchema, { name, contentType, sizeBytes, sha256 });
+  const { name, contentType, sizeBytes, sha256, attributes = {}, createTime } = item;
+  const shownTime = toTimestamp(createTime ?? null);
+  return create(HandoffItemSchema, { name, contentType, sizeBytes, sha256, attributes, createTime: shownTime });
 }

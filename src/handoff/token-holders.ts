@@ -1,28 +1,26 @@
-/** Who holds which handoff: a claim token's handoff, found by hash and cached, since a token never changes its handoff. */
-import { LRUCache } from "lru-cache";
-import { findToken, tokenKinds } from "../account/caller-statements.ts";
+/** Who holds which handoff: what a claim token stands for. */
+import { TokenPlaces } from "../account/token-places.ts";
 import type { Database } from "../database/database.ts";
-import { notFound } from "../errors/leasehold-error.ts";
 import type { AccountUuid, HandoffUuid, LeaseUuid } from "../ids/ids.ts";
-import { checkToken, hashToken } from "../secrets/secret-token.ts";
 
-/** What a token stands for. Whether it may be redeemed is for the statement that redeems to say. */
-export interface HeldHandoff {
+/** Where a handoff's row is, and its lease's. */
+export interface HandoffPlace {
   readonly ownerId: AccountUuid;
   readonly handoffId: HandoffUuid;
   readonly leaseId: LeaseUuid;
 }
 
-/** How many tokens' handoffs are remembered. An entry is about 300 bytes. */
-const rememberedTokens = 50_000;
+/** What a token stands for. Whether it may be redeemed is for the statement that redeems to say. */
+export interface HeldHandoff extends HandoffPlace {
+  readonly variant: number;
+}
 
 /** Finds what claim tokens stand for. */
 export class TokenHolders {
-  readonly #database: Database;
-  readonly #byHash = new LRUCache<string, HeldHandoff>({ max: rememberedTokens });
+  readonly #places: TokenPlaces;
 
   constructor(database: Database) {
-    this.#database = database;
+    this.#places = new TokenPlaces(database, "claim");
   }
 
   /**
@@ -31,19 +29,7 @@ export class TokenHolders {
    * @throws LeaseholdError TOKEN_MALFORMED for a typo, told without a look-up; NOT_FOUND if it was never issued.
    */
   async find(token: string): Promise<HeldHandoff> {
-    checkToken("claim", token);
-    const hash = hashToken(token);
-    const cacheKey = hash.toString("base64");
-    const known = this.#byHash.get(cacheKey);
-    if (known !== undefined) {
-      return known;
-    }
-    const [row] = await this.#database.run(findToken, [hash, tokenKinds.claim]);
-    if (row === undefined || row.lease_id === null) {
-      throw notFound("token");
-    }
-    const held = { ownerId: row.owner_id, handoffId: row.thing_id as HandoffUuid, leaseId: row.lease_id as LeaseUuid };
-    this.#byHash.set(cacheKey, held);
-    return held;
+    const { ownerId, thingId, leaseId, variant } = await this.#places.find(token);
+    return { ownerId, handoffId: thingId as HandoffUuid, leaseId, variant };
   }
 }

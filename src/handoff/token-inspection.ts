@@ -2,13 +2,14 @@
 import { create } from "@bufbuild/protobuf";
 import {
   Handoff_State,
+  type HandoffItem,
   type InspectHandoffResponse,
   InspectHandoffResponseSchema,
 } from "#gen/leasehold/v1/handoff_pb.js";
 import type { Database } from "../database/database.ts";
 import { notFound } from "../errors/leasehold-error.ts";
 import { requireLive } from "../lease/lease-row.ts";
-import type { LeaseVariants } from "../lease/lease-variant.ts";
+import type { LeaseContent, LeaseVariants } from "../lease/lease-variant.ts";
 import { toTimestamp } from "../proto-values/proto-time.ts";
 import type { Claims } from "./claims.ts";
 import { handoffOf } from "./handoff-row.ts";
@@ -41,14 +42,31 @@ export async function inspectToken(options: InspectionOptions, token: string): P
   const shown = showHandoff(handoff, undefined, row.now);
   // What a token was for is shown while it is good for it: names and checksums are sealed content too.
   const isGood = shown.state === Handoff_State.OPEN || shown.state === Handoff_State.BUSY;
-  const content = isGood ? await options.variants.of(row).openContent(row) : undefined;
+  const content = isGood
+    ? await options.variants.of(row).openContent(row, handoff.content_version ?? row.content_version)
+    : undefined;
   return create(InspectHandoffResponseSchema, {
     handoff: shown,
     variant: row.variant,
     contentBytes: content?.totalBytes ?? 0n,
-    items: content?.items.map((item) => showItem(item)) ?? [],
+    items: content === undefined ? [] : await firstItems(content),
+    itemCount: content?.itemCount ?? 0n,
     leaseExpireTime: toTimestamp(row.expire_time),
   });
+}
+
+/** How many items are shown of a token. */
+const maxShownItems = 100;
+
+async function firstItems(content: LeaseContent): Promise<HandoffItem[]> {
+  const items: HandoffItem[] = [];
+  for await (const item of content.items(0n)) {
+    items.push(showItem(item));
+    if (items.length === maxShownItems) {
+      break;
+    }
+  }
+  return items;
 }
 
 async function findSettled({ database, claims }: InspectionOptions, held: HeldHandoff) {

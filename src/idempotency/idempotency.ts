@@ -12,7 +12,13 @@ export const idempotencyScope = {
   createApiKey: 4,
   createAccount: 5,
   creditAccount: 6,
+  dropMessage: 7,
+  putCheckpoint: 8,
+  rotateDropToken: 9,
 } as const;
+
+/** How long the request_id of a drop or a put is remembered, in seconds. Those of other calls live as long as what they made. */
+export const requestWindowSeconds = 600;
 
 /** The owner of records that no account owns: those of the operator's calls. */
 export const operatorOwnerId = "00000000-0000-0000-0000-000000000000";
@@ -49,7 +55,7 @@ export function digestRequest<Desc extends DescMessage>(
  * @throws LeaseholdError REQUEST_ID_REUSED that names the first field that differs.
  */
 export function requireSameRequest<Desc extends DescMessage>(descriptor: Desc, first: Buffer, repeated: Buffer): void {
-  if (first.length === repeated.length && timingSafeEqual(first, repeated)) {
+  if (isSameRequest(first, repeated)) {
     return;
   }
   const firstByPath = byPath(first);
@@ -57,6 +63,11 @@ export function requireSameRequest<Desc extends DescMessage>(descriptor: Desc, f
   const paths = [...new Set([...firstByPath.keys(), ...repeatedByPath.keys()])].sort((a, b) => a - b);
   const differing = paths.find((path) => firstByPath.get(path) !== repeatedByPath.get(path)) ?? 0;
   throw requestIdReused(nameOf(descriptor, differing));
+}
+
+/** Whether a repeated call has the content of the first, for callers who are not told which field differs. */
+export function isSameRequest(first: Buffer, repeated: Buffer): boolean {
+  return first.length === repeated.length && timingSafeEqual(first, repeated);
 }
 
 /** The refusal of a request_id that was used before with another value of a field. */

@@ -16,9 +16,10 @@ export type HandoffUuid = Uuid<"hnd">;
 export type ClaimUuid = Uuid<"clm">;
 export type EntryUuid = Uuid<"ent">;
 export type TransactionUuid = Uuid<"txn">;
+export type MessageUuid = Uuid<"msg">;
 
 /** The prefixes of public ids. */
-export type IdKind = "acc" | "key" | "lse" | "hnd" | "clm" | "ent" | "txn";
+export type IdKind = "acc" | "key" | "lse" | "hnd" | "clm" | "ent" | "txn" | "msg";
 
 let lastMs = 0;
 let lastCount = 0;

@@ -1,26 +1,28 @@
 /** Makes leases: prices them, seals what they hold, and charges for callers who meet on one account together. */
 
+import type { CreateLeaseRequest } from "#gen/leasehold/v1/lease_pb.js";
 import type { Caller } from "../account/caller.ts";
 import { invalidCredential, requireAccess } from "../account/caller.ts";
-import type { Database } from "../database/database.ts";
+import type { Database, Statement } from "../database/database.ts";
 import type { DatabaseClock } from "../database/database-clock.ts";
 import { type Again, again, GroupCommit } from "../database/group-commit.ts";
 import { LeaseholdError } from "../errors/leasehold-error.ts";
 import { type AccountUuid, type KeyUuid, type LeaseUuid, newUuid } from "../ids/ids.ts";
 import type { PricingBook } from "../pricing/pricing-book.ts";
 import { type PricingTerms, priceLease } from "../pricing/pricing-book.ts";
-import { type CreatedRow, createLeases } from "./create-leases-statement.ts";
+import { type CreatedRow, createLeasesStatement } from "./create-leases-statement.ts";
 import type { LeaseRow } from "./lease-row.ts";
 import type { LeaseSeals } from "./lease-seals.ts";
-import type { LeaseVariant } from "./lease-variant.ts";
+import type { CreationRows, LeaseSpecification, LeaseVariant, LeaseVariants } from "./lease-variant.ts";
 
 /** A lease to make: a request whose arm the variant has accepted. */
 export interface LeaseOrder {
   readonly caller: Caller;
   readonly variant: LeaseVariant;
-  /** What the variant keeps sealed. */
-  readonly specified: Uint8Array;
+  readonly specification: LeaseSpecification;
   readonly request: LeaseTerms;
+  /** The request as it came, for the variant to say what is wrong with it. */
+  readonly asked: CreateLeaseRequest;
   /** The request_id and the digests of the request it stands for. */
   readonly repeatable: { readonly requestId: string; readonly digests: Buffer } | undefined;
 }
@@ -43,6 +45,7 @@ interface Item {
   readonly epochSeconds: bigint;
   readonly wrappedKey: Buffer;
   readonly sealedDetails: Buffer;
+  readonly rows: CreationRows;
 }
 
 /** What the maker needs. */
@@ -51,20 +54,26 @@ export interface LeaseMakerOptions {
   readonly clock: DatabaseClock;
   readonly pricing: PricingBook;
   readonly seals: LeaseSeals;
+  readonly variants: LeaseVariants;
   /** How long a lease that waits for its content may wait, in seconds. */
   readonly contentWindowSeconds: number;
 }
 
-/** How often a lease is priced and sealed anew before the server admits a fault. Each time needs a change of pricing, or of the hour. */
+/**
+ * How often a lease is priced and sealed anew before the server admits a fault. Each time needs a change of pricing or of
+ * the hour, or the end of what stood in its way.
+ */
 const maxTries = 5;
 
 /** Makes leases. */
 export class LeaseMaker {
   readonly #options: LeaseMakerOptions;
+  readonly #createLeases: Statement<CreatedRow>;
   readonly #commits: GroupCommit<Item, CreatedRow>;
 
   constructor(options: LeaseMakerOptions) {
     this.#options = options;
+    this.#createLeases = createLeasesStatement(options.variants.all);
     this.#commits = new GroupCommit({
       serve: (ownerId, items) => this.#serve(ownerId, items),
       isRepeatable: (item) => item.order.repeatable !== undefined,
@@ -82,6 +91,9 @@ export class LeaseMaker {
       const item = await this.#prepare(order, terms);
       const row = await this.#commits.submit(order.caller.ownerId, item);
       this.#options.clock.correct(row.now);
+      if (row.outcome !== "MADE") {
+        await item.rows.undo?.();
+      }
       switch (row.outcome) {
         case "MADE":
           return { lease: toLeaseRow(item, row), now: row.now };
@@ -91,6 +103,9 @@ export class LeaseMaker {
           terms = await this.#options.pricing.refresh();
           break;
         case "EPOCH_MISSED":
+          break;
+        case "VARIANT_REFUSED":
+          await requireNoRefusal(order, row);
           break;
         default:
           throw refusal(item, row);
@@ -118,14 +133,16 @@ export class LeaseMaker {
     const price = priceOf(order, terms);
     const leaseId = newUuid<"lse">();
     const dueMicros = this.#options.clock.guess() + request.durationSeconds * 1_000_000n;
-    const sealed = await this.#options.seals.make(leaseId, dueMicros / 1_000_000n, order.specified);
-    return { order, leaseId, priceMicros: price, pricingVersion: terms.pricingVersion, ...sealed };
+    const { details, rows } = order.specification;
+    const { key, ...sealed } = await this.#options.seals.make(leaseId, dueMicros / 1_000_000n, details);
+    const own = rows === undefined ? noRows : await rows({ ownerId: order.caller.ownerId, leaseId, key });
+    return { order, leaseId, priceMicros: price, pricingVersion: terms.pricingVersion, rows: own, ...sealed };
   }
 
   async #serve(ownerId: string, items: readonly Item[]): Promise<(CreatedRow | Again)[]> {
     const column = <Value>(value: (item: Item, index: number) => Value): Value[] => items.map(value);
     const window = BigInt(this.#options.contentWindowSeconds);
-    const rows = await this.#options.database.run(createLeases, [
+    const rows = await this.#options.database.run(this.#createLeases, [
       ownerId,
       column((_, index) => index),
       column((item) => item.order.caller.keyId),
@@ -145,6 +162,11 @@ export class LeaseMaker {
       column((item) => item.epochSeconds),
       column((item) => item.wrappedKey),
       column((item) => item.sealedDetails),
+      column((item) => JSON.stringify(item.rows.terms)),
+      column((item) => item.rows.content ?? null),
+      column((item) => item.order.specification.uniqueKey ?? null),
+      column((item) => item.rows.contentBytes ?? 0n),
+      column((item) => item.rows.contentVersion ?? 0n),
       this.#options.seals.epochLengthSeconds,
     ]);
     if (rows.length === 0) {
@@ -155,7 +177,22 @@ export class LeaseMaker {
 }
 
 function priceOf(order: LeaseOrder, terms: PricingTerms): bigint {
-  return priceLease(terms, { ...order.variant.pricing, ...order.request });
+  const { priceFactor } = order.specification;
+  return priceLease(terms, { ...order.variant.pricing, ...order.request, priceFactor });
+}
+
+const noRows: CreationRows = { terms: {} };
+
+/** Refuses a lease as its variant does, unless the reason is over by now: then it is tried again. */
+async function requireNoRefusal(order: LeaseOrder, row: CreatedRow): Promise<void> {
+  const refuse = order.variant.creation?.refuse;
+  if (refuse === undefined) {
+    throw new Error(`a lease was refused for ${row.variant_refusal}, which its variant cannot explain`);
+  }
+  const error = await refuse(row.variant_refusal ?? "", order.caller.ownerId, order.asked);
+  if (error !== undefined) {
+    throw error;
+  }
 }
 
 function refusal(item: Item, row: CreatedRow): LeaseholdError {
@@ -206,7 +243,9 @@ function toLeaseRow(item: Item, row: CreatedRow): LeaseRow {
     end_reason: null,
     destroy_time: null,
     unrecoverable_time: null,
-    content_bytes: 0n,
+    content_bytes: item.rows.contentBytes ?? 0n,
+    content_items: 0n,
+    content_version: item.rows.contentVersion ?? 0n,
     epoch_seconds: item.epochSeconds,
     wrapped_key: item.wrappedKey,
     sealed_details: item.sealedDetails,

@@ -2,8 +2,8 @@
 import { create } from "@bufbuild/protobuf";
 import { GetPricingResponseSchema, LeaseService, QuoteLeaseResponseSchema } from "#gen/leasehold/v1/lease_pb.js";
 import { invalidField } from "../errors/leasehold-error.ts";
-import { priceLease } from "../pricing/pricing-book.ts";
 import type { Route } from "../server/router.ts";
+import { quoteLease } from "./lease-quote.ts";
 import type { LeaseServiceOptions } from "./lease-service.ts";
 
 /** The routes of prices. */
@@ -24,21 +24,20 @@ export function leaseRoutes(options: LeaseServiceOptions): Route[] {
       rpc: LeaseService.method.quoteLease,
       async handle(exchange) {
         const variant = options.variants.named(exchange.query.get("variant") ?? undefined);
-        const terms = await options.pricing.current();
-        const priceMicros = priceLease(terms, {
-          ...variant.pricing,
+        const quote = await quoteLease(options.pricing, variant, {
           sizeBytes: wholeNumber(exchange.query, "size_bytes"),
           durationSeconds: wholeNumber(exchange.query, "duration_seconds"),
+          retainedVersions: Number(wholeNumber(exchange.query, "retained_versions", "0")),
         });
-        const response = create(QuoteLeaseResponseSchema, { priceMicros, pricingVersion: terms.pricingVersion });
+        const response = create(QuoteLeaseResponseSchema, quote);
         await exchange.sendMessage(QuoteLeaseResponseSchema, response);
       },
     },
   ];
 }
 
-function wholeNumber(query: URLSearchParams, name: string): bigint {
-  const text = query.get(name) ?? "";
+function wholeNumber(query: URLSearchParams, name: string, unset = ""): bigint {
+  const text = query.get(name) ?? unset;
   if (!/^\d{1,18}$/.test(text)) {
     throw invalidField(name, "must be a whole number");
   }

@@ -27,6 +27,8 @@ export interface LeaseRow {
   readonly destroy_time: DatabaseTime | null;
   readonly unrecoverable_time: DatabaseTime | null;
   readonly content_bytes: bigint;
+  readonly content_items: bigint;
+  readonly content_version: bigint;
   readonly epoch_seconds: bigint;
   readonly wrapped_key: Buffer | null;
   readonly sealed_details: Buffer | null;
@@ -54,6 +56,8 @@ const names = [
   "destroy_time",
   "unrecoverable_time",
   "content_bytes",
+  "content_items",
+  "content_version",
   "epoch_seconds",
   "wrapped_key",
   "sealed_details",
@@ -62,6 +66,14 @@ const names = [
 /** The select list of a LeaseRow, of a table or CTE by its alias. */
 export function leaseColumns(alias: string): string {
   return names.map((name) => `${alias}.${name}`).join(", ");
+}
+
+/**
+ * Whether nobody has recorded a lease's end, of one that is found by its key. Not `end_time is null`: to a plan that was
+ * made while no lease lived, the indexes over live leases look empty, and it would read them whole.
+ */
+export function isUnended(alias: string): string {
+  return `coalesce(${alias}.end_time, 'infinity') = 'infinity'`;
 }
 
 /** A joined lease that may be missing: every column is null then. */

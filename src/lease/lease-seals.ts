@@ -11,7 +11,12 @@ export interface NewSeals {
   readonly epochSeconds: bigint;
   readonly wrappedKey: Buffer;
   readonly sealedDetails: Buffer;
+  /** The key itself. It is never stored. */
+  readonly key: Buffer;
 }
+
+/** What a lease's row says of its key. */
+export type KeyedLease = Pick<LeaseRow, "lease_id" | "epoch_seconds" | "wrapped_key">;
 
 /** Makes lease keys and opens what they seal. */
 export class LeaseSeals {
@@ -37,7 +42,7 @@ export class LeaseSeals {
     const epochSeconds = (dueSeconds / length) * length;
     const { key, wrapped } = await this.#keyring.make(leaseId, Number(epochSeconds));
     const sealedDetails = seal(key, details, this.#detailsContext(leaseId));
-    return { epochSeconds, wrappedKey: wrapped, sealedDetails };
+    return { epochSeconds, wrappedKey: wrapped, sealedDetails, key };
   }
 
   /**
@@ -45,7 +50,7 @@ export class LeaseSeals {
    *
    * @throws KeyFolderError if the epoch's key is gone: the lease is then unrecoverable.
    */
-  async keyOf(lease: LeaseRow): Promise<Buffer> {
+  async keyOf(lease: KeyedLease): Promise<Buffer> {
     if (lease.wrapped_key === null) {
       throw new Error("the key of an ended lease was asked for");
     }

@@ -14,14 +14,15 @@ import type { DatabaseTime } from "../database/row-types.ts";
 import { LeaseholdError, notFound } from "../errors/leasehold-error.ts";
 import { digestRequest, requireSameRequest } from "../idempotency/idempotency.ts";
 import { type KeyUuid, type LeaseUuid, parseId } from "../ids/ids.ts";
-import { type PricingBook, priceLease } from "../pricing/pricing-book.ts";
+import type { PricingBook } from "../pricing/pricing-book.ts";
 import type { PricingView } from "../pricing/pricing-view.ts";
 import { pageSizeOf, pageStart, toPage } from "../proto-values/paging.ts";
 import { wholeSeconds } from "../proto-values/proto-time.ts";
 import type { ServiceImplementation } from "../server/service-implementation.ts";
 import type { LeaseDestroyer } from "./lease-destroyer.ts";
 import type { LeaseMaker, LeaseOrder } from "./lease-maker.ts";
-import { isLeaseRow, type LeaseRow, type MaybeLeaseRow } from "./lease-row.ts";
+import { quoteLease } from "./lease-quote.ts";
+import { endOf, isLeaseRow, type LeaseRow, type MaybeLeaseRow } from "./lease-row.ts";
 import { type CallerColumns, endLeasesOfCaller, findCreated, getLeases, listLeases } from "./lease-statements.ts";
 import type { LeaseVariants } from "./lease-variant.ts";
 import type { LeaseView } from "./lease-view.ts";
@@ -87,8 +88,9 @@ export class CallerLeases {
       const made = await this.#options.maker.make({
         caller,
         variant,
-        specified: variant.specify(request),
+        specification: variant.specify(request),
         request: termsOf(request),
+        asked: request,
         repeatable,
       });
       if (made !== "seen") {
@@ -156,15 +158,16 @@ export function leaseService(options: LeaseServiceOptions, leases: CallerLeases)
 
     async quoteLease(request) {
       const variant = options.variants.of({ variant: request.variant });
-      const terms = await options.pricing.current();
       const durationSeconds = request.duration === undefined ? 0n : wholeSeconds("duration", request.duration);
-      const price = priceLease(terms, { ...variant.pricing, sizeBytes: request.sizeBytes, durationSeconds });
-      return { priceMicros: price, pricingVersion: terms.pricingVersion };
+      const { retainedVersions, sizeBytes } = request;
+      return await quoteLease(options.pricing, variant, { sizeBytes, durationSeconds, retainedVersions });
     },
 
     async createLease(request, call) {
       const made = await leases.make(await callers.of(call), request);
-      return { lease: await view.show(made.lease, made.now) };
+      const isLive = endOf(made.lease, made.now) === undefined;
+      const secrets = isLive ? await options.variants.of(made.lease).secretsOf?.(made.lease) : undefined;
+      return { lease: await view.show(made.lease, made.now), ...secrets };
     },
 
     async getLease(request, call) {

@@ -7,7 +7,7 @@ import type { DatabaseTime } from "../database/row-types.ts";
 import { readStatement, writeStatement } from "../database/statement.ts";
 import { idempotencyScope } from "../idempotency/idempotency.ts";
 import type { AccountUuid, LeaseUuid } from "../ids/ids.ts";
-import { type LeaseRow, leaseColumns, type MaybeLeaseRow } from "./lease-row.ts";
+import { isUnended, type LeaseRow, leaseColumns, type MaybeLeaseRow } from "./lease-row.ts";
 
 /** What every statement by a caller returns beside its own columns. */
 export interface CallerColumns {
@@ -26,8 +26,12 @@ export const getLeases = readStatement<CallerColumns & MaybeLeaseRow>(
   `select case when k.key_id is null then 'CREDENTIAL_INVALID' else ${accessOf("k", "a", "$3::smallint")} end as access,
     statement_timestamp() as now, ${leaseColumns("l")}
   from unnest($2::uuid[], $4::uuid[]) with ordinality as asked(key_id, lease_id, ordinal)
-  left join api_key k on k.owner_id = $1::uuid and k.key_id = asked.key_id
-  left join account a on a.owner_id = k.owner_id
+  left join lateral (
+    select * from api_key where owner_id = $1::uuid and key_id = asked.key_id offset 0
+  ) as k on true
+  left join lateral (
+    select * from account where owner_id = k.owner_id offset 0
+  ) as a on true
   left join lateral (
     select * from lease where owner_id = a.owner_id and lease_id = asked.lease_id offset 0
   ) as l on true
@@ -58,7 +62,7 @@ export const findCreated = readStatement<CallerColumns & { digests: Buffer | nul
   from caller
   left join idempotency seen on caller.access = 'OK' and seen.owner_id = $1::uuid
     and seen.scope = ${idempotencyScope.createLease} and seen.scope_id = $1::uuid and seen.request_id = $4::uuid
-  left join lease l on l.owner_id = $1::uuid and l.lease_id = seen.thing_id`,
+  left join lateral (select * from lease where owner_id = $1::uuid and lease_id = seen.thing_id offset 0) as l on true`,
 );
 
 /**
@@ -76,7 +80,7 @@ function endLeases(allowed: string, stillAllowed: string, reason: Lease_EndReaso
     select owner_id, balance_micros from account
     where owner_id = $1::uuid and ${allowed} and exists (
       select from lease
-      where owner_id = $1::uuid and lease_id = any($2::uuid[]) and active_time is null and end_time is null
+      where owner_id = $1::uuid and lease_id = any($2::uuid[]) and active_time is null and ${isUnended("lease")}
     )
     for no key update
   ),
@@ -111,7 +115,7 @@ function endLeases(allowed: string, stillAllowed: string, reason: Lease_EndReaso
     update lease l
     set end_time = e.ended_at, end_reason = e.ended_for, wrapped_key = null, sealed_details = null, labels = null
     from ending e
-    where l.owner_id = e.owner_id and l.lease_id = e.lease_id and l.end_time is null
+    where l.owner_id = $1::uuid and l.lease_id = any($2::uuid[]) and l.lease_id = e.lease_id and ${isUnended("l")}
     returning ${leaseColumns("l")}
   ),
   refund as materialized (
@@ -220,7 +224,9 @@ export const findEndedAmong = readStatement<LeaseRow & { now: DatabaseTime }>(
   "find-ended-among",
   `select statement_timestamp() as now, ${leaseColumns("l")}
   from unnest($1::uuid[], $2::uuid[]) as watched(owner_id, lease_id)
-  join lease l on l.owner_id = watched.owner_id and l.lease_id = watched.lease_id
+  cross join lateral (
+    select * from lease where owner_id = watched.owner_id and lease_id = watched.lease_id offset 0
+  ) as l
   where l.end_time is not null or l.due_time <= statement_timestamp()`,
 );
 
@@ -234,6 +240,7 @@ export const findRefusedAmong = readStatement<{ ordinal: number; access: Exclude
     from api_key k
     join account a on a.owner_id = k.owner_id
     where k.owner_id = asked.owner_id and k.key_id = asked.key_id
+    offset 0
   ) as caller
   where access <> 'OK'`,
 );

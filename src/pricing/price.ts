@@ -1,5 +1,7 @@
 /** What a lease costs: integer micro-dollars, computed in arbitrary precision and rounded up. */
 
+import type { PriceFactor } from "./variant-terms.ts";
+
 /** The rates that a price follows from. */
 export interface Rates {
   readonly rateMicrosPerGibDay: bigint;
@@ -12,11 +14,16 @@ const secondsPerDay = 86_400n;
 /**
  * The price of room for a time, in micro-dollars: sizeBytes / 2^30 x durationSeconds / 86400 x the rate per GiB-day,
  * rounded up, and at least the minimum charge. At 1000 micro-dollars a GiB-day, 1 MiB for an hour is 0.04 of one, which
- * is why it rounds up.
+ * is why it rounds up. A variant's factor multiplies the exact price, before it is rounded and compared.
  */
-export function priceMicros(rates: Rates, sizeBytes: bigint, durationSeconds: bigint): bigint {
-  const divisor = bytesPerGib * secondsPerDay;
-  const exact = sizeBytes * durationSeconds * rates.rateMicrosPerGibDay;
+export function priceMicros(
+  rates: Rates,
+  sizeBytes: bigint,
+  durationSeconds: bigint,
+  factor: PriceFactor = { numerator: 1n, denominator: 1n },
+): bigint {
+  const divisor = bytesPerGib * secondsPerDay * factor.denominator;
+  const exact = sizeBytes * durationSeconds * rates.rateMicrosPerGibDay * factor.numerator;
   const roundedUp = (exact + divisor - 1n) / divisor;
   return roundedUp > rates.minChargeMicros ? roundedUp : rates.minChargeMicros;
 }

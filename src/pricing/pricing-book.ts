@@ -3,6 +3,7 @@ import type { Database } from "../database/database.ts";
 import { LeaseholdError, outOfBounds } from "../errors/leasehold-error.ts";
 import { priceMicros, type Rates } from "./price.ts";
 import { currentPricing, insertFirstPricing, insertNextPricing, type PricingRow } from "./pricing-statements.ts";
+import type { PriceFactor } from "./variant-terms.ts";
 
 /** One version of the operator's rates and bounds. */
 export interface PricingTerms extends Rates {
@@ -103,6 +104,7 @@ export interface PriceRequest {
   readonly minSizeBytes: bigint;
   readonly maxSizeBytes: bigint;
   readonly durationSeconds: bigint;
+  readonly priceFactor?: PriceFactor | undefined;
   readonly maxPriceMicros?: bigint | undefined;
 }
 
@@ -118,7 +120,7 @@ export function priceLease(terms: PricingTerms, request: PriceRequest): bigint {
   if (request.durationSeconds < terms.minDurationSeconds || request.durationSeconds > terms.maxDurationSeconds) {
     throw outOfBounds("duration", request.durationSeconds, terms.minDurationSeconds, terms.maxDurationSeconds);
   }
-  const price = priceMicros(terms, request.sizeBytes, request.durationSeconds);
+  const price = priceMicros(terms, request.sizeBytes, request.durationSeconds, request.priceFactor);
   if (price > maxPriceMicros) {
     throw outOfBounds("price_micros", price, 0n, maxPriceMicros);
   }

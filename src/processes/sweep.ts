@@ -1,5 +1,5 @@
-/** Owns the process that sweeps: ends leases that are due, destroys their content and keys, reaps what is left. */
-import { buildSweeper, openCore } from "../app.ts";
+/** Owns the process that sweeps: ends leases that are due, destroys their content and keys, reaps what is left, and sends webhooks. */
+import { buildSweeper, buildWebhookSender, openCore } from "../app.ts";
 import { loadConfig } from "../config/load-config.ts";
 import { openMigratedDatabase } from "./open-database.ts";
 import { tellParent } from "./parent-link.ts";
@@ -15,16 +15,19 @@ export async function sweep(environment: NodeJS.ProcessEnv): Promise<void> {
     const stop = listenForStop();
     const database = await openMigratedDatabase(config);
     try {
-      const sweeper = buildSweeper(await openCore(config, database, logger));
+      const core = await openCore(config, database, logger);
+      const sweeper = buildSweeper(core);
+      const webhooks = buildWebhookSender(core);
       void stop.requested.then((reason) => {
         logger.info({ reason }, "ending the batches at hand");
         sweeper.stop();
+        webhooks.stop();
       });
       // A crash at any step is finished by the next sweep, so going at once loses nothing.
       void stop.insisted.then(() => process.exit(1));
       logger.info("sweeping");
       await tellParent({ kind: "ready" });
-      await sweeper.run();
+      await Promise.all([sweeper.run(), webhooks.run()]);
       logger.info("stopped");
     } finally {
       await database.close();
@@ -39,7 +42,9 @@ export async function sweepOnce(environment: NodeJS.ProcessEnv, asJson: boolean)
     const database = await openMigratedDatabase(config);
     try {
       const logger = processLogger("sweep", config.logLevel);
-      const counts = await buildSweeper(await openCore(config, database, logger)).sweepOnce();
+      const core = await openCore(config, database, logger);
+      const swept = await buildSweeper(core).sweepOnce();
+      const counts = { ...swept, "send-webhooks": await buildWebhookSender(core).sendDue() };
       const lines = Object.entries(counts).map(([task, count]) => `${task.padEnd(16)}  ${count}`);
       process.stdout.write(asJson ? `${JSON.stringify(counts)}\n` : `${lines.join("\n")}\n`);
     } finally {

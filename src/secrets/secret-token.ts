@@ -1,10 +1,10 @@
-/** Secret tokens: `lh_key_` or `lh_claim_`, 32 unguessable bytes in base62, and a checksum that tells a typo without a look-up. */
+/** Secret tokens: `lh_key_`, `lh_claim_` or `lh_drop_`, 32 unguessable bytes in base62, and a checksum that tells a typo without a look-up. */
 import { createHmac, hash, randomBytes } from "node:crypto";
 import { crc32 } from "node:zlib";
 import { LeaseholdError } from "../errors/leasehold-error.ts";
 
 /** What a token is for. */
-export type TokenKind = "key" | "claim";
+export type TokenKind = "key" | "claim" | "drop";
 
 const digits = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 /** 62^43 is just above 2^256, and 62^6 just above 2^32. */
@@ -13,6 +13,7 @@ const checksumDigits = 6;
 const wellFormed: Readonly<Record<TokenKind, RegExp>> = {
   key: /^lh_key_[0-9A-Za-z]{49}$/,
   claim: /^lh_claim_[0-9A-Za-z]{49}$/,
+  drop: /^lh_drop_[0-9A-Za-z]{49}$/,
 };
 
 /** A new token of 32 random bytes, for secrets that are never shown again. */

@@ -51,6 +51,7 @@ export class ActiveCall implements Call {
   #failure: LeaseholdError | undefined;
   #answered = false;
   #closed = false;
+  #endsWithDrain = false;
   #handlers = 0;
 
   constructor(target: CallTarget, door: Door, wire: Wire, observer: CallObserver, stallMs: number) {
@@ -107,8 +108,17 @@ export class ActiveCall implements Call {
     return this.#wire.header(name);
   }
 
+  /** Whether it has no end of its own. */
+  get endsWithDrain(): boolean {
+    return this.#endsWithDrain;
+  }
+
   abort(error: LeaseholdError): void {
     this.fail(error);
+  }
+
+  endWithDrain(): void {
+    this.#endsWithDrain = true;
   }
 
   /** Fails the call with DEADLINE after this time. */

@@ -14,6 +14,8 @@ export interface Call {
   readonly deadlineMs: number | undefined;
   /** Ends the call now with this error, even while its peer takes nothing. Without effect once the call has ended. */
   abort(error: LeaseholdError): void;
+  /** Says that the call goes on until somebody ends it: a server that drains does so at once, and does not wait for it. */
+  endWithDrain(): void;
   /** A request header by its lower-case name. */
   header(name: string): string | undefined;
 }

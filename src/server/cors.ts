@@ -20,7 +20,8 @@ export class Cors {
     }
     if (isAllowed) {
       response.setHeader("access-control-allow-methods", allowedMethods);
-      response.setHeader("access-control-allow-headers", allowedHeaders);
+      const asked = request.headers["access-control-request-headers"] ?? "";
+      response.setHeader("access-control-allow-headers", [...allowedHeaders, ...attributesAmong(asked)].join(", "));
       // The longest that Chromium keeps it, in seconds.
       response.setHeader("access-control-max-age", "7200");
     }
@@ -51,10 +52,20 @@ const allowedHeaders = [
   "content-range",
   "if-range",
   "leasehold-claim-id",
+  "leasehold-delay",
+  "leasehold-group",
   "leasehold-request-id",
   "range",
   "repr-digest",
-].join(", ");
+];
+
+/** The headers of a drop's attributes, whose names are the dropper's own. */
+function attributesAmong(asked: string): string[] {
+  return asked
+    .split(",")
+    .map((name) => name.trim().toLowerCase())
+    .filter((name) => /^leasehold-attribute-[a-z0-9._-]{1,63}$/.test(name));
+}
 
 const exposedHeaders = [
   ...connectCors.exposedHeaders,

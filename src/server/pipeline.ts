@@ -168,9 +168,17 @@ export class Pipeline implements CallObserver {
     return this.#draining;
   }
 
-  /** Refuses new calls, waits at most so long for those under way, and then fails the rest with DRAINING. */
+  /**
+   * Refuses new calls, waits at most so long for those under way, and then fails the rest with DRAINING. Those that have no
+   * end of their own are failed at once.
+   */
   async drain(graceMs: number): Promise<void> {
     this.#draining = true;
+    for (const call of this.#open) {
+      if (call.endsWithDrain) {
+        call.fail(draining());
+      }
+    }
     this.#idle = Promise.withResolvers();
     const timeout = setTimeout(() => this.#idle?.resolve(), graceMs);
     this.#resolveIdle();

@@ -189,6 +189,9 @@ async function targetOf(leases: CallerLeases, caller: Caller, request: UploadCon
     case "leaseId":
       return leaseUuidOf(request.target.value);
     case "create": {
+      if (request.target.value.variant.case !== "storage") {
+        throw invalidField("create.storage", "must be set: a body is uploaded to a Storage lease");
+      }
       if (request.target.value.requestId === "") {
         throw invalidField("create.request_id", "must be set, so that a broken stream can be found again");
       }

@@ -191,16 +191,23 @@ export const findBodies = readStatement<{ now: CallerColumns["now"] } & MaybeLea
   order by asked.ordinal`,
 );
 
-/** Deletes the rows of ended leases' bodies. */
+/**
+ * Deletes the rows of ended leases' bodies. $1, $2: the owners and the leases. The arrays stand in the conditions beside
+ * the pairs, so that rows are found by key whatever the plan was made for.
+ */
 export const deleteBodies = writeStatement<never>(
   "delete-bodies",
   `with gone as materialized (
     select * from unnest($1::uuid[], $2::uuid[]) as g(owner_id, lease_id)
   ),
   segments as (
-    delete from storage_segment s using gone g where s.owner_id = g.owner_id and s.lease_id = g.lease_id
+    delete from storage_segment s using gone g
+    where s.owner_id = any($1::uuid[]) and s.lease_id = any($2::uuid[])
+      and s.owner_id = g.owner_id and s.lease_id = g.lease_id
   )
-  delete from storage_content c using gone g where c.owner_id = g.owner_id and c.lease_id = g.lease_id`,
+  delete from storage_content c using gone g
+  where c.owner_id = any($1::uuid[]) and c.lease_id = any($2::uuid[])
+    and c.owner_id = g.owner_id and c.lease_id = g.lease_id`,
 );
 
 /**

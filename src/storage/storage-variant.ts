@@ -1,12 +1,20 @@
 /** Storage as the primitive sees it: one body of bytes, written once by its owner. */
 import { type CreateLeaseRequest, Lease_State, Lease_Variant, Lease_WriteAccess } from "#gen/leasehold/v1/lease_pb.js";
 import type { ContentStore } from "../content/content-store.ts";
+import { removeOrphanedLeases } from "../content/orphaned-leases.ts";
 import type { Database } from "../database/database.ts";
 import { GroupCommit } from "../database/group-commit.ts";
 import { notFound } from "../errors/leasehold-error.ts";
 import { isLeaseRow, type LeaseRow, requireState } from "../lease/lease-row.ts";
 import type { LeaseSeals } from "../lease/lease-seals.ts";
-import type { EndedLease, LeaseContent, LeaseDetails, LeaseVariant } from "../lease/lease-variant.ts";
+import {
+  asStream,
+  type EndedLease,
+  type LeaseContent,
+  type LeaseDetails,
+  type LeaseSpecification,
+  type LeaseVariant,
+} from "../lease/lease-variant.ts";
 import type { VariantTerms } from "../pricing/variant-terms.ts";
 import type { StorageBodies } from "./storage-body.ts";
 import { defaultContentType, packDetails, unpackDetails } from "./storage-details.ts";
@@ -22,10 +30,6 @@ export interface StorageVariantOptions {
   readonly maxFileBytes: bigint;
 }
 
-/** How long a lease's files must have been untouched before they can be orphans, in milliseconds. */
-const orphanAgeMs = 60_000;
-const orphanBatch = 1_000;
-
 type FoundBody = NonNullable<(typeof findBodies)["row"]>;
 
 /** The Storage variant. */
@@ -34,6 +38,7 @@ export class StorageVariant implements LeaseVariant {
   readonly name = "storage";
   readonly writeAccess = Lease_WriteAccess.OWNER_ONCE;
   readonly waitsForContent = true;
+  readonly hasOneItem = true;
   readonly pricing: VariantTerms;
   readonly #options: StorageVariantOptions;
   /** Claims of one owner's leases that come together find their bodies in one round trip. */
@@ -52,17 +57,18 @@ export class StorageVariant implements LeaseVariant {
     };
   }
 
-  specify(request: CreateLeaseRequest): Uint8Array {
+  specify(request: CreateLeaseRequest): LeaseSpecification {
     const spec = request.variant.case === "storage" ? request.variant.value : undefined;
-    return packDetails({
+    const details = packDetails({
       fileName: spec?.fileName ?? "",
       contentType: spec?.contentType || defaultContentType,
       sha256: new Uint8Array(),
     });
+    return { details };
   }
 
-  details(lease: LeaseRow, specified: Uint8Array | undefined): LeaseDetails {
-    return { case: "storage", value: { ...unpackDetails(specified), storedBytes: lease.content_bytes } };
+  details(lease: LeaseRow, sealed: Uint8Array | undefined): LeaseDetails {
+    return { case: "storage", value: { ...unpackDetails(sealed), storedBytes: lease.content_bytes } };
   }
 
   async openContent(lease: LeaseRow): Promise<LeaseContent> {
@@ -74,13 +80,14 @@ export class StorageVariant implements LeaseVariant {
     requireState(row, row.now, Lease_State.ACTIVE);
     const details = unpackDetails(await seals.openDetails(row));
     const item = {
+      startOffset: 0n,
       name: details.fileName,
       contentType: details.contentType,
       sizeBytes: row.content_bytes,
       sha256: details.sha256,
       read: (offset: bigint, limitBytes: bigint) => bodies.read(row, offset, limitBytes),
     };
-    return { totalBytes: row.content_bytes, items: [item] };
+    return { totalBytes: row.content_bytes, itemCount: 1n, items: () => asStream([item]) };
   }
 
   async destroy(leases: readonly EndedLease[]): Promise<void> {
@@ -91,25 +98,11 @@ export class StorageVariant implements LeaseVariant {
     });
   }
 
-  async removeOrphans(): Promise<number> {
-    let removed = 0;
-    let candidates: string[] = [];
-    for await (const leaseId of this.#options.store.listLeaseIds(new Date(Date.now() - orphanAgeMs))) {
-      candidates.push(leaseId);
-      if (candidates.length === orphanBatch) {
-        removed += await this.#removeOrphansAmong(candidates);
-        candidates = [];
-      }
-    }
-    return removed + (await this.#removeOrphansAmong(candidates));
-  }
-
-  async #removeOrphansAmong(candidates: readonly string[]): Promise<number> {
-    if (candidates.length === 0) {
-      return 0;
-    }
-    const orphans = await this.#options.database.run(findOrphansAmong, [candidates]);
-    await this.#options.store.destroyLeases(orphans.map((orphan) => orphan.lease_id));
-    return orphans.length;
+  removeOrphans(): Promise<number> {
+    const { database, store } = this.#options;
+    return removeOrphanedLeases(store, async (candidates) => {
+      const orphans = await database.run(findOrphansAmong, [candidates]);
+      return orphans.map((orphan) => orphan.lease_id);
+    });
   }
 }

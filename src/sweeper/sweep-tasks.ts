@@ -9,7 +9,7 @@ import type { LeaseDestroyer } from "../lease/lease-destroyer.ts";
 import { endDueLeases, findDueLeases, findUndestroyedLeases } from "../lease/lease-statements.ts";
 import type { LeaseVariants } from "../lease/lease-variant.ts";
 import { StuckWork } from "./stuck-work.ts";
-import { forgetCredits, reapTombstones } from "./sweeper-statements.ts";
+import { forgetCredits, forgetWindowed, reapTombstones } from "./sweeper-statements.ts";
 
 /** One kind of the sweeper's work. */
 export interface SweepTask {
@@ -32,6 +32,8 @@ export interface SweepTasksOptions {
 }
 
 const batch = 500;
+/** Records are small, and there is one for each drop or put that may be repeated. */
+const forgottenBatch = 10_000;
 const minuteMs = 60_000;
 
 /** How far the host's clock may be from the database's for a key to be destroyed, in microseconds. */
@@ -56,7 +58,23 @@ export function sweepTasks(options: SweepTasksOptions): SweepTask[] {
         const values = [batch, options.tombstoneSeconds];
         const reaped = await options.database.run(reapTombstones, values, { repeatable: true });
         const forgotten = await options.database.run(forgetCredits, [], { repeatable: true });
-        return { done: reaped.length + forgotten.length, more: reaped.length === batch };
+        const windowed = await options.database.run(forgetWindowed, [forgottenBatch], { repeatable: true });
+        const done = reaped.length + forgotten.length + windowed.length;
+        return { done, more: reaped.length === batch || windowed.length === forgottenBatch };
+      },
+    },
+    {
+      name: "tidy-content",
+      intervalMs,
+      async run() {
+        let done = 0;
+        let more = false;
+        for (const variant of options.variants.all) {
+          const tidied = (await variant.tidy?.(batch)) ?? 0;
+          done += tidied;
+          more ||= tidied >= batch;
+        }
+        return { done, more };
       },
     },
     {

@@ -5,8 +5,10 @@ import { expect, test } from "vitest";
 import { ErrorInfoSchema } from "#gen/google/rpc/error_details_pb.js";
 import { AccountService, ApiKey_Scope } from "#gen/leasehold/v1/account_pb.js";
 import { AdminService } from "#gen/leasehold/v1/admin_pb.js";
+import { CheckpointService } from "#gen/leasehold/v1/checkpoint_pb.js";
 import { HandoffService } from "#gen/leasehold/v1/handoff_pb.js";
 import { Lease_Variant, LeaseService } from "#gen/leasehold/v1/lease_pb.js";
+import { MailboxService } from "#gen/leasehold/v1/mailbox_pb.js";
 import { scopeOfRpc } from "../../src/account/rpc-scopes.ts";
 import { TestLeasehold } from "../support/test-leasehold.ts";
 
@@ -25,6 +27,22 @@ const requests: Readonly<Record<string, object>> = {
   UploadContent: { target: { case: "leaseId", value: leaseId } },
   UploadContentPart: { leaseId },
   DownloadContent: { leaseId },
+  ReceiveMessages: { leaseId },
+  PullMessages: { leaseId },
+  ListMessages: { leaseId },
+  AckMessages: { leaseId, receipts: ["none"] },
+  NackMessages: { leaseId, receipts: ["none"] },
+  ExtendMessages: { leaseId, receipts: ["none"], visibilityTimeout: { seconds: 1n } },
+  ListDeadMessages: { leaseId },
+  RedriveMessages: { leaseId },
+  RotateDropToken: { leaseId },
+  ListWebhookDeliveries: { leaseId },
+  PutCheckpoint: { leaseId },
+  GetCheckpoint: { leaseId },
+  ListCheckpointVersions: { leaseId },
+  WatchCheckpoint: { leaseId },
+  UploadCheckpoint: { put: { leaseId } },
+  DownloadCheckpoint: { leaseId },
   IssueHandoff: { leaseId },
   ListHandoffs: { leaseId },
   RevokeHandoff: { handoffId: `hnd_${"0".repeat(26)}` },
@@ -34,7 +52,7 @@ const requests: Readonly<Record<string, object>> = {
 /** The scope in each RPC's comment: the table that callers read. */
 function scopesInComments(): Map<string, string> {
   const scopes = new Map<string, string>();
-  for (const file of ["lease", "handoff", "account", "admin"]) {
+  for (const file of ["lease", "mailbox", "checkpoint", "handoff", "account", "admin"]) {
     const proto = readFileSync(`proto/leasehold/v1/${file}.proto`, "utf8");
     for (const [, comment = "", rpc = ""] of proto.matchAll(/((?:^ {2}\/\/.*\n)+) {2}rpc (\w+)\(/gm)) {
       scopes.set(rpc, /Scope: (\w+)/.exec(comment)?.[1] ?? "missing");
@@ -44,7 +62,9 @@ function scopesInComments(): Map<string, string> {
 }
 
 const scopes = scopesInComments();
-const methods = [LeaseService, HandoffService, AccountService].flatMap((service) => service.methods);
+const methods = [LeaseService, MailboxService, CheckpointService, HandoffService, AccountService].flatMap(
+  (service) => service.methods,
+);
 const scoped = methods.filter((method) => scopes.get(method.name) !== "none");
 
 test("every RPC's comment gives its scope", () => {

@@ -36,6 +36,7 @@ describe("defaults", () => {
       tombstoneSeconds: 2_592_000,
       epochSeconds: 3600,
       sweepIntervalSeconds: 1,
+      webhookAllowPrivate: false,
       stallSeconds: 30,
       callDeadlineSeconds: 60,
       maxHeaderBytes: 16_384,
@@ -45,6 +46,7 @@ describe("defaults", () => {
       url: "http://127.0.0.1:8080",
       grpcUrl: "http://127.0.0.1:50051",
       apiKey: undefined,
+      dropToken: undefined,
     });
   });
 

@@ -54,6 +54,8 @@ test("the help text gives the variable, its default and what it is", () => {
       "      Address of a server's gRPC door.",
       "  LEASEHOLD_API_KEY (default: unset, the key of the demo account beside a local dev, or none)",
       "      API key that calls are made with.",
+      "  LEASEHOLD_DROP_TOKEN (default: unset, given with the command)",
+      "      Drop token, or drop address, of the mailbox that messages are dropped into.",
     ].join("\n"),
   );
   expect(renderSettingsText("server")).toContain("LEASEHOLD_MAX_FILE_BYTES (default: 5368709120 (5 GiB))");

@@ -148,6 +148,7 @@ describe("a stored body", () => {
       createSegment: place.store.createSegment.bind(place.store),
       destroyLeases: place.store.destroyLeases.bind(place.store),
       removeEarlierSegments: place.store.removeEarlierSegments.bind(place.store),
+      removeSegment: place.store.removeSegment.bind(place.store),
       listLeaseIds: place.store.listLeaseIds.bind(place.store),
     };
     for await (const piece of readSealedBody(store, body, 10n)) {

@@ -62,6 +62,51 @@ test("what arrives while a statement is in flight goes together in the next one,
   expect(statements.batches).toEqual([["a"], ["b", "c"], ["d"]]);
 });
 
+test("of two items that change one thing the second goes in the next statement, and lets others pass", async () => {
+  const statements = new Statements();
+  const commits = new GroupCommit({ serve: statements.serve, thingOf: (item) => item.charAt(0) });
+  const outcomes = ["z", "a1", "a2", "b1", "a3"].map((item) => commits.submit("key", item));
+  await statements.answer(0, ["Z"]);
+  await statements.answer(1, ["A1", "B1"]);
+  await statements.answer(2, ["A2"]);
+  await statements.answer(3, ["A3"]);
+  expect(await Promise.all(outcomes)).toEqual(["Z", "A1", "A2", "B1", "A3"]);
+  expect(statements.batches).toEqual([["z"], ["a1", "b1"], ["a2"], ["a3"]]);
+});
+
+test("a statement carries no more than its weight, an item over it goes alone, and none overtakes another", async () => {
+  const statements = new Statements();
+  const commits = new GroupCommit({ serve: statements.serve, maxWeight: 4, weigh: (item) => item.length });
+  const outcomes = ["z", "aa", "bb", "c", "dddddd", "e", "f"].map((item) => commits.submit("key", item));
+  await statements.answer(0, ["Z"]);
+  await statements.answer(1, ["AA", "BB"]);
+  await statements.answer(2, ["C"]);
+  await statements.answer(3, ["DDDDDD"]);
+  await statements.answer(4, ["E", "F"]);
+  expect(await Promise.all(outcomes)).toEqual(["Z", "AA", "BB", "C", "DDDDDD", "E", "F"]);
+  expect(statements.batches).toEqual([["z"], ["aa", "bb"], ["c"], ["dddddd"], ["e", "f"]]);
+});
+
+test("as many may wait for one key as there are callers", async () => {
+  const commits = new GroupCommit<number, number>({
+    maxBatch: 100_000,
+    serve: async (_, items) => items.map((item) => item * 2),
+  });
+  const outcomes = await Promise.all(Array.from({ length: 300_000 }, (_, item) => commits.submit("key", item)));
+  expect(outcomes.at(-1)).toBe(599_998);
+});
+
+test("callers who have just been answered can be in the next batch", async () => {
+  const statements = new Statements();
+  const commits = new GroupCommit({ serve: statements.serve });
+  const again = commits.submit("key", "a").then(() => commits.submit("key", "a again"));
+  const other = commits.submit("key", "b");
+  await statements.answer(0, ["A"]);
+  await statements.answer(1, ["B", "A again"]);
+  expect(await Promise.all([again, other])).toEqual(["A again", "B"]);
+  expect(statements.batches).toEqual([["a"], ["b", "a again"]]);
+});
+
 test("keys do not wait for each other", async () => {
   const statements = new Statements();
   const commits = new GroupCommit({ serve: statements.serve });

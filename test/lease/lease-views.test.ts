@@ -10,7 +10,7 @@ import {
   Lease_WriteAccess,
 } from "#gen/leasehold/v1/lease_pb.js";
 import { seenReason } from "../server/seen-error.ts";
-import { doors, required, Tenant } from "../support/tenant.ts";
+import { doors, required, storageOf, Tenant } from "../support/tenant.ts";
 import { TestLeasehold } from "../support/test-leasehold.ts";
 
 const leasehold = await TestLeasehold.start();
@@ -66,7 +66,7 @@ describe.each(doors)("through the %s door", (door) => {
       expireTime: made.expireTime,
     });
     expect(active.activeTime).toBeDefined();
-    expect(active.details.value?.sha256).toHaveLength(32);
+    expect(storageOf(active).sha256).toHaveLength(32);
     expect(await tenant.show(made.leaseId)).toEqual(active);
     for await (const { lease } of leases.downloadContent({ leaseId: made.leaseId })) {
       expect(lease).toEqual(active);

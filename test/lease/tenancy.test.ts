@@ -10,7 +10,20 @@ import {
   LeaseService,
   UploadContentPartRequestSchema,
 } from "#gen/leasehold/v1/lease_pb.js";
+import {
+  AckMessagesRequestSchema,
+  ExtendMessagesRequestSchema,
+  ListDeadMessagesRequestSchema,
+  ListMessagesRequestSchema,
+  ListWebhookDeliveriesRequestSchema,
+  MailboxService,
+  NackMessagesRequestSchema,
+  PullMessagesRequestSchema,
+  RedriveMessagesRequestSchema,
+  RotateDropTokenRequestSchema,
+} from "#gen/leasehold/v1/mailbox_pb.js";
 import { formatId, newUuid } from "../../src/ids/ids.ts";
+import { openMailbox } from "../mailbox/mail.ts";
 import { seenError } from "../server/seen-error.ts";
 import { doors, Tenant } from "../support/tenant.ts";
 import { TestLeasehold } from "../support/test-leasehold.ts";
@@ -25,6 +38,7 @@ const foreign = {
   created: (await owner.create()).leaseId,
   deleted: await deleted(),
   overdue: await overdue(),
+  mailbox: (await openMailbox(owner)).leaseId,
 };
 const unknown = { "never made": formatId("lse", newUuid<"lse">()), "too large for an id": `lse_z${"0".repeat(25)}` };
 const ids = Object.entries({ ...foreign, ...unknown });
@@ -45,6 +59,8 @@ async function* oneMessage<Message>(message: Message) {
   yield message;
 }
 
+const receipts = ["rcp_none"];
+
 /** Each call that takes a lease's id, as a stranger makes it; gives all that the stranger sees. */
 const calls: Record<string, (leaseId: string) => Promise<unknown>> = {
   GetLease: (leaseId) => unary("LeaseService/GetLease", GetLeaseRequestSchema, { leaseId }),
@@ -59,6 +75,28 @@ const calls: Record<string, (leaseId: string) => Promise<unknown>> = {
     ),
   DownloadContent: async (leaseId) =>
     await Promise.all(doors.map((door) => seenError(stranger.download(leaseId, door)))),
+  ReceiveMessages: async (leaseId) =>
+    await Promise.all(
+      [
+        leasehold.client(MailboxService, stranger.account.apiKey),
+        leasehold.nativeClient(MailboxService, stranger.account.apiKey),
+      ].map((mailboxes) => seenError(mailboxes.receiveMessages({ leaseId })[Symbol.asyncIterator]().next())),
+    ),
+  PullMessages: (leaseId) => unary("MailboxService/PullMessages", PullMessagesRequestSchema, { leaseId }),
+  ListMessages: (leaseId) => unary("MailboxService/ListMessages", ListMessagesRequestSchema, { leaseId }),
+  AckMessages: (leaseId) => unary("MailboxService/AckMessages", AckMessagesRequestSchema, { leaseId, receipts }),
+  NackMessages: (leaseId) => unary("MailboxService/NackMessages", NackMessagesRequestSchema, { leaseId, receipts }),
+  ExtendMessages: (leaseId) =>
+    unary("MailboxService/ExtendMessages", ExtendMessagesRequestSchema, {
+      leaseId,
+      receipts,
+      visibilityTimeout: { seconds: 1n },
+    }),
+  ListDeadMessages: (leaseId) => unary("MailboxService/ListDeadMessages", ListDeadMessagesRequestSchema, { leaseId }),
+  RedriveMessages: (leaseId) => unary("MailboxService/RedriveMessages", RedriveMessagesRequestSchema, { leaseId }),
+  RotateDropToken: (leaseId) => unary("MailboxService/RotateDropToken", RotateDropTokenRequestSchema, { leaseId }),
+  ListWebhookDeliveries: (leaseId) =>
+    unary("MailboxService/ListWebhookDeliveries", ListWebhookDeliveriesRequestSchema, { leaseId }),
   IssueHandoff: (leaseId) => unary("HandoffService/IssueHandoff", IssueHandoffRequestSchema, { leaseId }),
   ListHandoffs: (leaseId) => unary("HandoffService/ListHandoffs", ListHandoffsRequestSchema, { leaseId }),
   "GET content": async (leaseId) => await seen(stranger.get(leaseId)),
@@ -88,7 +126,7 @@ async function seen(answer: Promise<Response>): Promise<unknown> {
 }
 
 test("every RPC that takes a lease's id is among the calls that are tried", () => {
-  const services = [LeaseService, HandoffService, AccountService, AdminService];
+  const services = [LeaseService, MailboxService, HandoffService, AccountService, AdminService];
   const taking = services.flatMap(({ methods }) =>
     methods.filter(({ input }) => input.fields.some(({ name }) => name === "lease_id")),
   );

@@ -77,10 +77,10 @@ test("the worked examples are what a quote says, whatever the rate", async () =>
   for (const rateMicrosPerGibDay of [1_000n, 123_457n]) {
     await admin.setPricing({ rateMicrosPerGibDay });
     const pricing = required((await quotes.getPricing({})).pricing);
-    expect(pricing.examples).toHaveLength(5);
-    for (const { sizeBytes, duration, priceMicros } of pricing.examples) {
+    expect(pricing.examples).toHaveLength(5 * pricing.variants.length);
+    for (const { variant, sizeBytes, duration, priceMicros } of pricing.examples) {
       const quoted = await quotes.quoteLease({
-        variant: Lease_Variant.STORAGE,
+        variant: Lease_Variant[variant.toUpperCase() as keyof typeof Lease_Variant],
         sizeBytes,
         duration: required(duration),
       });

@@ -1,4 +1,5 @@
 /** Tests `leasehold serve`: what it refuses to start over, what it tells of itself, and how it ends. */
+
 import { createHash, randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { readFile, stat } from "node:fs/promises";
@@ -9,6 +10,7 @@ import { Lease_State } from "#gen/leasehold/v1/lease_pb.js";
 import { type Connection, connect } from "../../src/client/connection.ts";
 import { Database } from "../../src/database/database.ts";
 import { choosePort } from "../../src/processes/listening.ts";
+import { storageOf } from "../support/tenant.ts";
 import { testDatabaseUrl } from "../support/test-database.ts";
 import { query } from "../support/test-query.ts";
 import { leasehold, Spawned } from "./spawned.ts";
@@ -151,7 +153,7 @@ describe("asked to stop", () => {
       leaseId: lease?.leaseId ?? "",
     });
     expect(shown.lease?.state).toBe(Lease_State.ACTIVE);
-    expect(shown.lease?.details.value?.sha256).toEqual(new Uint8Array(createHash("sha256").update(body).digest()));
+    expect(storageOf(shown.lease).sha256).toEqual(new Uint8Array(createHash("sha256").update(body).digest()));
   });
 
   test("twice, it waits for nobody", async () => {

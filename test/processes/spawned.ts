@@ -15,6 +15,8 @@ export interface SpawnedOptions {
   readonly env?: Readonly<Record<string, string>>;
   readonly cwd?: string;
   readonly user?: { readonly uid: number; readonly gid: number };
+  /** What it reads from stdin. */
+  readonly input?: string | Uint8Array;
 }
 
 /** What a process that has ended leaves. */
@@ -34,13 +36,16 @@ export class Spawned {
   readonly #ended: Promise<Outcome>;
 
   constructor(words: readonly string[], options: SpawnedOptions = {}) {
+    const { input } = options;
     this.process = spawn(process.execPath, [program, ...words], {
       cwd: options.cwd ?? "/",
       detached: true,
       env: { ...surroundings(), ...options.env },
-      stdio: ["ignore", "pipe", "pipe"],
+      stdio: [input === undefined ? "ignore" : "pipe", "pipe", "pipe"],
       ...options.user,
     });
+    // A command that refuses what it is told leaves before it has read all.
+    this.process.stdin?.on("error", () => undefined).end(input);
     this.process.stdout?.setEncoding("utf8").on("data", (text: string) => this.#hear("stdout", text));
     this.process.stderr?.setEncoding("utf8").on("data", (text: string) => this.#hear("stderr", text));
     this.#ended = this.#end();

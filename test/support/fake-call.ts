@@ -23,6 +23,7 @@ export function fakeCall(options: FakeCallOptions = {}): Call {
     deadlineMs: options.deadlineMs,
     method: options.method ?? AccountService.method.getAccount,
     abort: (error: LeaseholdError) => controller.abort(error),
+    endWithDrain: () => undefined,
     header: (name: string) => options.headers?.[name],
   };
 }

@@ -4,6 +4,7 @@ import type { Client } from "@connectrpc/connect";
 import { AccountService } from "#gen/leasehold/v1/account_pb.js";
 import { HandoffService } from "#gen/leasehold/v1/handoff_pb.js";
 import { type CreateLeaseRequestSchema, type Lease, LeaseService } from "#gen/leasehold/v1/lease_pb.js";
+import type { StorageDetails } from "#gen/leasehold/v1/storage_pb.js";
 import { type AccountUuid, type LeaseUuid, parseId } from "../../src/ids/ids.ts";
 import type { TestAccount, TestLeasehold } from "./test-leasehold.ts";
 import { query } from "./test-query.ts";
@@ -184,6 +185,14 @@ export function leaseUuid(leaseId: string): LeaseUuid {
 export async function refusalOf(response: Response): Promise<HttpRefusal> {
   const body: unknown = await response.json();
   return body as HttpRefusal;
+}
+
+/** What only a Storage lease has. */
+export function storageOf(lease: Lease | undefined): StorageDetails {
+  if (lease?.details.case !== "storage") {
+    throw new Error("the lease is not of Storage");
+  }
+  return lease.details.value;
 }
 
 /** A value that is there. */

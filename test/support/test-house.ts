@@ -6,7 +6,12 @@ import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { afterAll } from "vitest";
 import { ApiKeySchema, CreateApiKeyRequestSchema, CreateApiKeyResponseSchema } from "#gen/leasehold/v1/account_pb.js";
 import { CreateAccountRequestSchema, CreditAccountRequestSchema } from "#gen/leasehold/v1/admin_pb.js";
-import { Lease_ReadAccess, Lease_Variant, Lease_WriteAccess } from "#gen/leasehold/v1/lease_pb.js";
+import {
+  CreateLeaseRequestSchema,
+  Lease_ReadAccess,
+  Lease_Variant,
+  Lease_WriteAccess,
+} from "#gen/leasehold/v1/lease_pb.js";
 import { accountService } from "../../src/account/account-service.ts";
 import { Callers } from "../../src/account/caller.ts";
 import { scopeBits } from "../../src/account/scopes.ts";
@@ -20,7 +25,7 @@ import { openKeyFolder } from "../../src/installation/installation.ts";
 import { LeaseMaker } from "../../src/lease/lease-maker.ts";
 import { LeaseSeals } from "../../src/lease/lease-seals.ts";
 import { endLeasesOfCaller } from "../../src/lease/lease-statements.ts";
-import type { LeaseVariant } from "../../src/lease/lease-variant.ts";
+import { asStream, type LeaseVariant, LeaseVariants } from "../../src/lease/lease-variant.ts";
 import { PricingBook } from "../../src/pricing/pricing-book.ts";
 import { PricingView } from "../../src/pricing/pricing-view.ts";
 import type { Call } from "../../src/server/call.ts";
@@ -45,9 +50,10 @@ const box: LeaseVariant = {
   writeAccess: Lease_WriteAccess.OWNER_ONCE,
   pricing: { formula: "bytes_seconds", description: "", sizeMeaning: "", minSizeBytes: 1n, maxSizeBytes: 1024n },
   waitsForContent: true,
-  specify: () => Buffer.of(),
+  hasOneItem: true,
+  specify: () => ({ details: Buffer.of() }),
   details: () => ({ case: undefined }),
-  openContent: async () => ({ totalBytes: 0n, items: [] }),
+  openContent: async () => ({ totalBytes: 0n, itemCount: 0n, items: () => asStream([]) }),
   destroy: async () => undefined,
   removeOrphans: async () => 0,
 };
@@ -81,7 +87,14 @@ export class TestHouse {
       variants: [box],
     });
     const seals = new LeaseSeals(keyFolder);
-    this.#maker = new LeaseMaker({ database, clock, pricing, seals, contentWindowSeconds: 86_400 });
+    this.#maker = new LeaseMaker({
+      database,
+      clock,
+      pricing,
+      seals,
+      variants: new LeaseVariants([box]),
+      contentWindowSeconds: 86_400,
+    });
   }
 
   /** Call it at the top level of a test file. */
@@ -132,7 +145,8 @@ export class TestHouse {
     const made = await this.#maker.make({
       caller,
       variant: box,
-      specified: Buffer.of(),
+      specification: { details: Buffer.of() },
+      asked: create(CreateLeaseRequestSchema),
       request: {
         sizeBytes: 1024n,
         durationSeconds: 3600n,

@@ -90,7 +90,7 @@ export class InitialSchema extends Migration {
         thing_id uuid not null,
         lease_id uuid
       )`);
-    this.addSql(`comment on column token.kind is '1: API key, 2: claim token.'`);
+    this.addSql(`comment on column token.kind is '1: API key, 2: claim token, 3: drop token.'`);
     this.addSql(`create index token_by_lease on token (lease_id) where lease_id is not null`);
 
     this.addSql(`
@@ -137,6 +137,8 @@ export class InitialSchema extends Migration {
         destroy_time timestamptz,
         unrecoverable_time timestamptz,
         content_bytes bigint not null default 0 check (content_bytes between 0 and size_bytes),
+        content_items bigint not null default 0 check (content_items >= 0),
+        content_version bigint not null default 0,
         seal_count bigint not null default 0,
         handoff_count integer not null default 0,
         epoch_seconds bigint not null,
@@ -146,6 +148,12 @@ export class InitialSchema extends Migration {
       )`);
     this.addSql(`comment on column lease.due_time is
       'When the lease ends, whether or not anybody records it. Past it the lease is neither read nor written.'`);
+    this.addSql(
+      `comment on column lease.content_bytes is 'How much a claim made now delivers, of all items together.'`,
+    );
+    this.addSql(`comment on column lease.content_items is 'How many items that is, where the variant counts them.'`);
+    this.addSql(`comment on column lease.content_version is
+      'Rises with each change of a variant whose content changes: a claim keeps the one it was made at.'`);
     this.addSql(`comment on column lease.due_reason is 'The end_reason that due_time stands for.'`);
     this.addSql(`create index lease_live on lease (owner_id, lease_id) where end_time is null`);
     this.addSql(`create index lease_due on lease (due_time) where end_time is null`);
@@ -194,13 +202,22 @@ export class InitialSchema extends Migration {
         expire_time timestamptz not null,
         revoke_time timestamptz,
         last_hold_expire_time timestamptz,
+        content_version bigint,
+        content_bytes bigint,
         primary key (owner_id, handoff_id),
         check (open_claims + used_claims + burnt_claims <= max_claims)
       )`);
     this.addSql(
       `comment on column handoff.open_claims is 'Claims held or delivered; delivered_claims are some of them.'`,
     );
+    this.addSql(`comment on column handoff.content_version is
+      'The version that every claim delivers, and content_bytes its size. Null: the one there is when a claim is made.'`);
     this.addSql(`create index handoff_by_lease on handoff (lease_id, handoff_id)`);
+    this.addSql(`
+      create function has_open_claims(owner uuid, lease uuid) returns boolean language sql volatile
+      return exists (select from handoff where owner_id = owner and lease_id = lease and open_claims > 0)`);
+    this.addSql(`comment on function has_open_claims(uuid, uuid) is
+      'Whether claims of a lease may still read its content. Volatile: seen as it is after a wait for the lease.'`);
 
     this.addSql(`
       create table claim (
@@ -216,6 +233,7 @@ export class InitialSchema extends Migration {
         deliver_time timestamptz,
         end_time timestamptz,
         content_bytes bigint not null,
+        content_version bigint not null,
         delivered_bytes bigint not null default 0,
         served_bytes bigint not null default 0,
         primary key (owner_id, claim_id)
@@ -231,11 +249,16 @@ export class InitialSchema extends Migration {
         request_id uuid not null,
         digests bytea not null,
         thing_id uuid not null,
+        thing_number bigint,
         lease_id uuid,
         create_time timestamptz not null,
         primary key (owner_id, scope, scope_id, request_id)
       )`);
+    this.addSql(
+      `comment on column idempotency.thing_number is 'What the answer needs beside thing_id, which may be gone.'`,
+    );
     this.addSql(`create index idempotency_by_lease on idempotency (owner_id, lease_id) where lease_id is not null`);
+    this.addSql(`create index idempotency_windowed on idempotency (create_time) where scope in (7, 8)`);
     this.addSql(`create index idempotency_unbound on idempotency (create_time) where lease_id is null`);
 
     this.addSql(`

@@ -78,7 +78,8 @@ export enum ErrorReason {
 
   /**
    * INVALID_ARGUMENT, 400. Data does not have the checksum sent with it. Metadata: `field`. Of data that differs from its
-   * `data_crc32` nothing was stored; a body that differs from its `sha256` is stored and not finished. Send it again.
+   * `data_crc32` nothing was stored; a Storage body that differs from its `sha256` is stored and not finished, and of a
+   * checkpoint's nothing is kept. Send it again.
    *
    * @generated from enum value: ERROR_REASON_CHECKSUM_MISMATCH = 13;
    */
@@ -141,6 +142,21 @@ export enum ErrorReason {
   CLAIM_ENDED = 34,
 
   /**
+   * FAILED_PRECONDITION, 410. The drop token was replaced by its mailbox's owner. Ask the owner for the new one.
+   *
+   * @generated from enum value: ERROR_REASON_DROP_TOKEN_ROTATED = 35;
+   */
+  DROP_TOKEN_ROTATED = 35,
+
+  /**
+   * FAILED_PRECONDITION, 410. The checkpoint's version was pushed out by later ones. Metadata: `version`,
+   * `oldest_version`, `latest_version`.
+   *
+   * @generated from enum value: ERROR_REASON_VERSION_GONE = 36;
+   */
+  VERSION_GONE = 36,
+
+  /**
    * ABORTED, 409. Every claim is held just now. RetryInfo tells when one may come free.
    *
    * @generated from enum value: ERROR_REASON_HANDOFF_BUSY = 40;
@@ -155,7 +171,8 @@ export enum ErrorReason {
   STREAM_SUPERSEDED = 41,
 
   /**
-   * ALREADY_EXISTS, 409. The request_id was used with other content. Metadata: `field`. Use a new request_id.
+   * ALREADY_EXISTS, 409. The request_id was used with other content. Metadata: `field`, unless the call was a drop. Use a
+   * new request_id.
    *
    * @generated from enum value: ERROR_REASON_REQUEST_ID_REUSED = 42;
    */
@@ -188,6 +205,22 @@ export enum ErrorReason {
    * @generated from enum value: ERROR_REASON_CLAIM_NOT_DELIVERED = 46;
    */
   CLAIM_NOT_DELIVERED = 46,
+
+  /**
+   * ALREADY_EXISTS, 409. An active lease of yours has the workflow_id. Metadata: `workflow_id`, `lease_id`. Use that
+   * lease, or end it.
+   *
+   * @generated from enum value: ERROR_REASON_WORKFLOW_IN_USE = 47;
+   */
+  WORKFLOW_IN_USE = 47,
+
+  /**
+   * ABORTED, 409. The checkpoint is not at expected_version. Metadata: `expected_version`, `current_version`. Get the
+   * current one, and put again.
+   *
+   * @generated from enum value: ERROR_REASON_VERSION_MISMATCH = 48;
+   */
+  VERSION_MISMATCH = 48,
 
   /**
    * FAILED_PRECONDITION, 402. The balance is too low. Metadata: `price_micros`, `balance_micros`. Credit the account.
@@ -251,6 +284,14 @@ export enum ErrorReason {
    * @generated from enum value: ERROR_REASON_LIMIT_REACHED = 73;
    */
   LIMIT_REACHED = 73,
+
+  /**
+   * RESOURCE_EXHAUSTED, 429. The mailbox is full. Metadata: `limit`, `limit_value`, `value`. Retry when its owner has
+   * acknowledged something.
+   *
+   * @generated from enum value: ERROR_REASON_MAILBOX_FULL = 74;
+   */
+  MAILBOX_FULL = 74,
 
   /**
    * UNAVAILABLE, 503. The database was away before anything was done, or the outcome of a call with a request_id is

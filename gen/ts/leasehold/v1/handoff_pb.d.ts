@@ -117,6 +117,13 @@ export declare type Handoff = Message<"leasehold.v1.Handoff"> & {
    * @generated from field: google.protobuf.Timestamp revoke_time = 14;
    */
   revokeTime?: Timestamp | undefined;
+
+  /**
+   * The version of a Checkpoint that every claim delivers. 0: the latest when a claim is made.
+   *
+   * @generated from field: int64 checkpoint_version = 15;
+   */
+  checkpointVersion: bigint;
 };
 
 /**
@@ -396,6 +403,13 @@ export declare type IssueHandoffRequest = Message<"leasehold.v1.IssueHandoffRequ
    * @generated from field: string request_id = 7;
    */
   requestId: string;
+
+  /**
+   * The version of a Checkpoint that every claim delivers. 0: the latest when a claim is made. Refused for other variants.
+   *
+   * @generated from field: int64 checkpoint_version = 8;
+   */
+  checkpointVersion: bigint;
 };
 
 /**
@@ -486,7 +500,8 @@ export declare type InspectHandoffResponse = Message<"leasehold.v1.InspectHandof
   contentBytes: bigint;
 
   /**
-   * The items a claim delivers. One, for a Storage lease. None once the token takes no more claims.
+   * The first items a claim delivers, at most 100. One for a Storage or a Checkpoint lease, one for each message of a
+   * Mailbox. None once the token takes no more claims.
    *
    * @generated from field: repeated leasehold.v1.HandoffItem items = 4;
    */
@@ -498,6 +513,13 @@ export declare type InspectHandoffResponse = Message<"leasehold.v1.InspectHandof
    * @generated from field: google.protobuf.Timestamp lease_expire_time = 5;
    */
   leaseExpireTime?: Timestamp | undefined;
+
+  /**
+   * How many items a claim delivers. 0 once the token takes no more claims.
+   *
+   * @generated from field: int64 item_count = 6;
+   */
+  itemCount: bigint;
 };
 
 /**
@@ -539,6 +561,20 @@ export declare type HandoffItem = Message<"leasehold.v1.HandoffItem"> & {
    * @generated from field: bytes sha256 = 4;
    */
   sha256: Uint8Array;
+
+  /**
+   * A message's attributes, or a checkpoint's metadata.
+   *
+   * @generated from field: map<string, string> attributes = 5;
+   */
+  attributes: { [key: string]: string };
+
+  /**
+   * When a message was dropped, or a checkpoint put. Unset for a Storage lease.
+   *
+   * @generated from field: google.protobuf.Timestamp create_time = 6;
+   */
+  createTime?: Timestamp | undefined;
 };
 
 /**

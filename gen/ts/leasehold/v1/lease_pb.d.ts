@@ -8,6 +8,8 @@ import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobu
 import type { Message } from "@bufbuild/protobuf";
 import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
 import type { StorageDetails, StorageSpec } from "./storage_pb.js";
+import type { MailboxDetails, MailboxSpec } from "./mailbox_pb.js";
+import type { CheckpointDetails, CheckpointSpec } from "./checkpoint_pb.js";
 import type { Pricing } from "./pricing_pb.js";
 
 /**
@@ -160,6 +162,22 @@ export declare type Lease = Message<"leasehold.v1.Lease"> & {
      */
     value: StorageDetails;
     case: "storage";
+  } | {
+    /**
+     * A Mailbox lease's details.
+     *
+     * @generated from field: leasehold.v1.MailboxDetails mailbox = 33;
+     */
+    value: MailboxDetails;
+    case: "mailbox";
+  } | {
+    /**
+     * A Checkpoint lease's details.
+     *
+     * @generated from field: leasehold.v1.CheckpointDetails checkpoint = 34;
+     */
+    value: CheckpointDetails;
+    case: "checkpoint";
   } | { case: undefined; value?: undefined };
 };
 
@@ -188,6 +206,20 @@ export enum Lease_Variant {
    * @generated from enum value: VARIANT_STORAGE = 1;
    */
   STORAGE = 1,
+
+  /**
+   * Messages, dropped by whoever holds the drop token and received by the owner.
+   *
+   * @generated from enum value: VARIANT_MAILBOX = 2;
+   */
+  MAILBOX = 2,
+
+  /**
+   * The latest states of one workflow.
+   *
+   * @generated from enum value: VARIANT_CHECKPOINT = 3;
+   */
+  CHECKPOINT = 3,
 }
 
 /**
@@ -313,6 +345,20 @@ export enum Lease_WriteAccess {
    * @generated from enum value: WRITE_ACCESS_OWNER_ONCE = 1;
    */
   OWNER_ONCE = 1,
+
+  /**
+   * The owner, and whoever holds the drop token.
+   *
+   * @generated from enum value: WRITE_ACCESS_OWNER_AND_DROPPERS = 2;
+   */
+  OWNER_AND_DROPPERS = 2,
+
+  /**
+   * The owner.
+   *
+   * @generated from enum value: WRITE_ACCESS_OWNER = 3;
+   */
+  OWNER = 3,
 }
 
 /**
@@ -427,6 +473,13 @@ export declare type QuoteLeaseRequest = Message<"leasehold.v1.QuoteLeaseRequest"
    * @generated from field: google.protobuf.Duration duration = 3;
    */
   duration?: Duration | undefined;
+
+  /**
+   * A Checkpoint's retained_versions, which its price depends on: 1 to 100. Unset: 10. Refused for other variants.
+   *
+   * @generated from field: int32 retained_versions = 4;
+   */
+  retainedVersions: number;
 };
 
 /**
@@ -539,6 +592,22 @@ export declare type CreateLeaseRequest = Message<"leasehold.v1.CreateLeaseReques
      */
     value: StorageSpec;
     case: "storage";
+  } | {
+    /**
+     * Messages, dropped by whoever holds the drop token.
+     *
+     * @generated from field: leasehold.v1.MailboxSpec mailbox = 33;
+     */
+    value: MailboxSpec;
+    case: "mailbox";
+  } | {
+    /**
+     * The latest states of one workflow.
+     *
+     * @generated from field: leasehold.v1.CheckpointSpec checkpoint = 34;
+     */
+    value: CheckpointSpec;
+    case: "checkpoint";
   } | { case: undefined; value?: undefined };
 };
 
@@ -560,6 +629,22 @@ export declare type CreateLeaseResponse = Message<"leasehold.v1.CreateLeaseRespo
    * @generated from field: leasehold.v1.Lease lease = 1;
    */
   lease?: Lease | undefined;
+
+  /**
+   * A Mailbox's first drop token: `lh_drop_`, 43 characters of base62 and a checksum of 6. Shown here, and again to the
+   * same request_id, and nowhere else.
+   *
+   * @generated from field: string drop_token = 2;
+   */
+  dropToken: string;
+
+  /**
+   * The secret that a Mailbox's webhook notifications are signed with: `whsec_` and base64. Shown as drop_token is. Empty
+   * if there is no webhook.
+   *
+   * @generated from field: string webhook_secret = 3;
+   */
+  webhookSecret: string;
 };
 
 /**

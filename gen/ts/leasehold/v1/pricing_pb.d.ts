@@ -89,14 +89,14 @@ export declare const PricingSchema: GenMessage<Pricing>;
  */
 export declare type VariantPricing = Message<"leasehold.v1.VariantPricing"> & {
   /**
-   * The variant, as CreateLeaseRequest's field for it is called: `storage`.
+   * The variant, as CreateLeaseRequest's field for it is called: `storage`, `mailbox`, `checkpoint`.
    *
    * @generated from field: string variant = 1;
    */
   variant: string;
 
   /**
-   * The formula's name: `bytes_seconds` or `reservation`.
+   * The formula's name: `bytes_seconds`.
    *
    * @generated from field: string formula = 2;
    */

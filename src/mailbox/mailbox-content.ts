@@ -1,0 +1,128 @@
+/** A mailbox as a claim delivers it: the messages there were at one version, in order, whatever becomes of them meanwhile. */
+import type { Database } from "../database/database.ts";
+import { notFound } from "../errors/leasehold-error.ts";
+import { formatId } from "../ids/ids.ts";
+import { type LeaseRow, requireLive } from "../lease/lease-row.ts";
+import type { LeaseSeals } from "../lease/lease-seals.ts";
+import type { ContentItem, LeaseContent } from "../lease/lease-variant.ts";
+import {
+  findMessageAtOffset,
+  findReadLease,
+  measureMessages,
+  readMessages,
+  type SnapshotRow,
+} from "./mailbox-content-statements.ts";
+import { type MessageContent, openMessage } from "./message-seals.ts";
+
+/** What reading needs. */
+export interface MailboxContentOptions {
+  readonly database: Database;
+  readonly seals: LeaseSeals;
+}
+
+/** What is read at once: so many messages, of so many bytes in all. A message alone may be larger. */
+const pageMessages = 256;
+const pageBytes = 1_048_576;
+/** The largest piece that is handed out. */
+const pieceBytes = 65_536;
+
+/** Opens a version of a live mailbox. The one the lease is at is measured on its row, which it was read with. */
+export async function openSnapshot(
+  options: MailboxContentOptions,
+  lease: LeaseRow,
+  version: bigint,
+): Promise<LeaseContent> {
+  const size =
+    version === lease.content_version
+      ? { totalBytes: lease.content_bytes, itemCount: lease.content_items }
+      : await measure(options.database, lease, version);
+  return { ...size, items: (offset) => readItems(options, { lease, version, ...size }, offset) };
+}
+
+async function measure(database: Database, lease: LeaseRow, version: bigint) {
+  const [measured] = await database.run(measureMessages, [lease.owner_id, lease.lease_id, version]);
+  return { totalBytes: measured?.total_bytes ?? 0n, itemCount: measured?.item_count ?? 0n };
+}
+
+interface Snapshot {
+  readonly lease: LeaseRow;
+  readonly version: bigint;
+  readonly totalBytes: bigint;
+}
+
+async function* readItems(
+  options: MailboxContentOptions,
+  snapshot: Snapshot,
+  offset: bigint,
+): AsyncGenerator<ContentItem> {
+  const { lease } = snapshot;
+  let place = await findStart(options.database, snapshot, offset);
+  let page = await readPage(options.database, snapshot, place);
+  while (page.length > 0) {
+    for (const row of page) {
+      yield await openItem(options.seals, lease, row, place.startOffset);
+      place = { sequence: row.sequence + 1n, startOffset: place.startOffset + BigInt(row.body_bytes) };
+    }
+    page = await readPage(options.database, snapshot, place);
+  }
+  if (place.startOffset !== snapshot.totalBytes) {
+    await requireStillLive(options.database, lease);
+  }
+}
+
+async function readPage(database: Database, { lease, version }: Snapshot, place: Place): Promise<SnapshotRow[]> {
+  const values = [lease.owner_id, lease.lease_id, version, place.sequence, pageMessages, pageBytes];
+  return await database.run(readMessages, values);
+}
+
+interface Place {
+  readonly sequence: bigint;
+  readonly startOffset: bigint;
+}
+
+/** Behind the last message if the offset is the end. */
+async function findStart(database: Database, { lease, version, totalBytes }: Snapshot, offset: bigint): Promise<Place> {
+  if (offset === 0n) {
+    return { sequence: 0n, startOffset: 0n };
+  }
+  const [row] = await database.run(findMessageAtOffset, [lease.owner_id, lease.lease_id, version, offset]);
+  return row === undefined
+    ? { sequence: version + 1n, startOffset: totalBytes }
+    : { sequence: row.sequence, startOffset: row.start_offset };
+}
+
+/** Of a lease that ended meanwhile nothing more is read, which must not look like the end of its content. */
+async function requireStillLive(database: Database, lease: LeaseRow): Promise<void> {
+  const [row] = await database.run(findReadLease, [lease.owner_id, lease.lease_id]);
+  if (row === undefined) {
+    throw notFound("lease");
+  }
+  requireLive(row, row.now);
+}
+
+async function openItem(
+  seals: LeaseSeals,
+  lease: LeaseRow,
+  row: SnapshotRow,
+  startOffset: bigint,
+): Promise<ContentItem> {
+  const key = await seals.keyOf(lease);
+  const message = openMessage(seals, key, { leaseId: lease.lease_id, messageId: row.message_id }, row.sealed);
+  return {
+    startOffset,
+    name: formatId("msg", row.message_id),
+    contentType: message.contentType,
+    sizeBytes: BigInt(row.body_bytes),
+    sha256: new Uint8Array(),
+    attributes: message.attributes,
+    createTime: row.drop_time,
+    read: (offset, limitBytes) => piecesOf(message, Number(offset), Number(limitBytes)),
+  };
+}
+
+async function* piecesOf({ body }: MessageContent, offset: number, limitBytes: number): AsyncGenerator<Uint8Array> {
+  const end = Math.min(body.length, offset + limitBytes);
+  for (let at = offset; at < end; at += pieceBytes) {
+    yield body.subarray(at, Math.min(end, at + pieceBytes));
+  }
+}
