@@ -1,24 +1,22 @@
 /** Owns `leasehold claim` and `leasehold inspect`: what the holder of a handoff token does, without an account. */
-import { randomUUID } from "node:crypto";
-import { relative } from "node:path";
+import { join, relative } from "node:path";
 import type { Command } from "commander";
 import {
   Handoff_StateSchema,
+  type HandoffItem,
   type InspectHandoffResponse,
   InspectHandoffResponseSchema,
 } from "#gen/leasehold/v1/handoff_pb.js";
-import type { Connection } from "../client/connection.ts";
-import { PartFile } from "../client/part-file.ts";
-import { confirmClaim, downloadClaim } from "../client/resumable-download.ts";
-import { type ClientOptions, clientCommand, connectAs } from "./client-command.ts";
-import { type DownloadTarget, downloadTarget, type TargetOptions } from "./download-target.ts";
-import { CommandError } from "./exit-codes.ts";
-import { leave } from "./get-command.ts";
+import { Lease_Variant, Lease_VariantSchema } from "#gen/leasehold/v1/lease_pb.js";
+import { confirmClaim } from "../client/resumable-download.ts";
+import { type Claim, type ReceivedClaim, receiveFile, receiveFolder } from "./claim-receipt.ts";
+import { type ClientOptions, clientCommand } from "./client-command.ts";
+import { downloadTarget, type TargetOptions } from "./download-target.ts";
 import { HintedError } from "./hinted-error.ts";
-import { canGoOn, localFailure } from "./local-failure.ts";
-import { note, print, printFields, printJson, show } from "./output.ts";
-import { startProgress } from "./progress-bar.ts";
-import { showBytes, showEnum, showTime } from "./show-values.ts";
+import { localFailure } from "./local-failure.ts";
+import { note, print, printFields, printJson, printTable, show } from "./output.ts";
+import { showBytes, showEnum, showPairs, showText, showTime } from "./show-values.ts";
+import { holderOf } from "./token-holder.ts";
 
 interface ClaimOptions extends ClientOptions, TargetOptions {
   readonly claimId?: string;
@@ -28,8 +26,12 @@ interface ClaimOptions extends ClientOptions, TargetOptions {
 /** Adds the commands. */
 export function addClaimCommands(program: Command): void {
   clientCommand(program, "claim <token|address>", "none", "redeem a handoff token and download what it hands over")
+    .addHelpText(
+      "after",
+      "\nThe messages of a mailbox come as files of a folder, and items.jsonl in it tells what each is.",
+    )
     .option("-o, --output <path>", "the file or folder to write to (default: the content's own name, here)")
-    .option("--force", "replace the file if there is one")
+    .option("--force", "replace the file if there is one; a folder is never replaced")
     .option("--claim-id <claim>", "go on with a claim that broke, in the folder where it broke")
     .option("--no-confirm", "do not say that it arrived: the claim then counts as used when its hold ends")
     .action(claim);
@@ -40,24 +42,27 @@ export function addClaimCommands(program: Command): void {
     "none",
     "show what a handoff token is good for; uses nothing up",
   ).action(async (text: string, options: ClientOptions) => {
-    const { connection, token } = holderOf(text, options);
+    const { connection, token } = holderOf("claim", text, options);
     const inspected = await connection.handoffs.inspectHandoff({ claimToken: token });
-    show(options, InspectHandoffResponseSchema, inspected, () => printFields(inspectedFields(inspected)));
+    show(options, InspectHandoffResponseSchema, inspected, () => {
+      printFields(inspectedFields(inspected));
+      printItems(inspected);
+    });
   });
 }
 
 async function claim(text: string, options: ClaimOptions): Promise<void> {
-  const { connection, token } = holderOf(text, options);
+  const { connection, token } = holderOf("claim", text, options);
   const inspected = await connection.handoffs.inspectHandoff({ claimToken: token });
   try {
-    const target = downloadTarget(options, inspected.items[0]?.name ?? "", inspected.handoff?.handoffId ?? "claim");
-    const received = await receive(connection, token, inspected, target, options);
-    const leaseEnded = options.confirm ? await confirm(connection, token, received.claimId, target) : false;
+    const received = await receive({ connection, token, inspected, claimId: options.claimId }, options);
+    const leaseEnded = options.confirm ? await confirm({ connection, token }, received) : false;
     if (options.json) {
-      printJson({ path: target.path, ...received, confirmed: options.confirm, leaseEnded });
+      printJson({ ...received, confirmed: options.confirm, leaseEnded });
       return;
     }
-    print(relative(".", target.path));
+    const paths = received.items?.map((item) => join(received.path, item.file)) ?? [received.path];
+    print(...paths.map((path) => relative(".", path)));
     if (leaseEnded) {
       note("The lease has ended with this claim: its content is destroyed.");
     }
@@ -66,93 +71,77 @@ async function claim(text: string, options: ClaimOptions): Promise<void> {
   }
 }
 
-async function receive(
-  connection: Connection,
-  token: string,
-  inspected: InspectHandoffResponse,
-  target: DownloadTarget,
-  options: ClaimOptions,
-): Promise<{ claimId: string; bytes: string; sha256: string }> {
-  const { contentBytes, items } = inspected;
-  const sha256 = (items.length === 1 ? items[0]?.sha256 : undefined) ?? new Uint8Array();
-  let { claimId } = options;
-  // Only an answer tells the claim's id, by which the part file is found again.
-  const file = await PartFile.open(target.part(claimId ?? randomUUID()));
-  const progress = startProgress(items[0]?.name || "claim", contentBytes, options.json === true);
-  try {
-    claimId = await downloadClaim({
-      connection,
-      token,
-      claimId,
-      file,
-      contentBytes,
-      sha256,
-      onClaim: async (id) => {
-        claimId = id;
-        await file.moveTo(target.part(id));
-      },
-      onProgress: (bytes) => progress.update(bytes),
-      onRetry: (error) => progress.retry(error),
-    });
-  } catch (error) {
-    await leave(file);
-    throw claimId !== undefined && canGoOn(error)
-      ? new HintedError(error, `repeat the command with --claim-id ${claimId} to go on`, { claimId })
-      : error;
-  } finally {
-    progress.stop();
-  }
-  await file.complete(target.path, target);
-  return { claimId, bytes: `${contentBytes}`, sha256: Buffer.from(sha256).toString("hex") };
+async function receive(claim: Claim, options: ClaimOptions): Promise<ReceivedClaim> {
+  const { handoff, items } = claim.inspected;
+  const isSeveral = hasSeveralItems(claim.inspected);
+  const nameless = handoff?.handoffId ?? "claim";
+  const target = downloadTarget(
+    { ...options, force: options.force === true && !isSeveral },
+    isSeveral ? "" : (items[0]?.name ?? ""),
+    nameless,
+  );
+  return await (isSeveral ? receiveFolder : receiveFile)(claim, target, options);
 }
 
-/** The file is whole and on disk by now, so a confirmation that fails loses nothing but time. */
-async function confirm(
-  connection: Connection,
-  token: string,
-  claimId: string,
-  target: DownloadTarget,
-): Promise<boolean> {
+/** What is handed over is on disk by now, so a confirmation that fails loses nothing but time. */
+async function confirm(holder: Pick<Claim, "connection" | "token">, received: ReceivedClaim): Promise<boolean> {
+  const { claimId, path } = received;
   try {
-    return await confirmClaim({ connection }, token, claimId);
+    return await confirmClaim(holder, holder.token, claimId);
   } catch (error) {
-    const hint = `${target.path} is whole, and the claim counts as used when its hold ends`;
-    throw new HintedError(error, hint, { claimId, path: target.path });
+    const hint = `${path} is whole, and the claim counts as used when its hold ends`;
+    throw new HintedError(error, hint, { claimId, path });
   }
 }
 
-/** A claim address names the server, whatever LEASEHOLD_URL is. */
-function holderOf(text: string, options: ClientOptions): { connection: Connection; token: string } {
-  if (!/^https?:\/\//i.test(text)) {
-    return { connection: connectAs("none", options), token: text };
-  }
-  const [, base, token] = /^(.*)\/api\/claim\/([^/?#]+)$/.exec(URL.parse(text)?.href ?? "") ?? [];
-  if (base === undefined || token === undefined) {
-    throw new CommandError("usage", "The address is no claim address: it must end in /api/claim/TOKEN");
-  }
-  return { connection: connectAs("none", options, base), token: decodeURIComponent(token) };
+/** However many they are just now: what is claimed are those of the moment when the claim is made. */
+function hasSeveralItems({ variant }: InspectHandoffResponse): boolean {
+  return variant === Lease_Variant.MAILBOX;
 }
 
 function inspectedFields(inspected: InspectHandoffResponse): Record<string, string> {
   const { handoff, items } = inspected;
   return {
     handoff: handoff?.handoffId ?? "",
+    of: showEnum(Lease_VariantSchema, inspected.variant),
     state: handoff === undefined ? "" : showEnum(Handoff_StateSchema, handoff.state),
     claims:
       handoff === undefined ? "" : `${handoff.usedClaims} used, ${handoff.openClaims} open, of ${handoff.maxClaims}`,
     "ends the lease": handoff?.deleteOnClaim === true ? "with the last claim" : "no",
     expires: showTime(handoff?.expireTime),
     size: showBytes(inspected.contentBytes),
-    ...Object.fromEntries(
-      items.flatMap((item, index) => {
-        const nth = items.length === 1 ? "" : ` ${index + 1}`;
-        const sha256 = Buffer.from(item.sha256).toString("hex");
-        return [
-          [`name${nth}`, item.name],
-          [`type${nth}`, item.contentType],
-          [`sha256${nth}`, sha256],
-        ];
-      }),
-    ),
+    ...(hasSeveralItems(inspected) ? { items: `${inspected.itemCount}` } : itemFields(items[0])),
   };
+}
+
+function itemFields(item: HandoffItem | undefined): Record<string, string> {
+  return {
+    name: showText(item?.name ?? ""),
+    type: showText(item?.contentType ?? ""),
+    sha256: Buffer.from(item?.sha256 ?? []).toString("hex"),
+    metadata: showPairs(item?.attributes ?? {}),
+    put: showTime(item?.createTime),
+  };
+}
+
+/** The first of them, if they are several. */
+function printItems(inspected: InspectHandoffResponse): void {
+  if (!hasSeveralItems(inspected) || inspected.items.length === 0) {
+    return;
+  }
+  print("");
+  printTable(
+    ["ITEM", "SIZE", "TYPE", "DROPPED", "ATTRIBUTES"],
+    inspected.items.map((item) => [
+      showText(item.name),
+      showBytes(item.sizeBytes),
+      showText(item.contentType),
+      showTime(item.createTime),
+      showPairs(item.attributes),
+    ]),
+    "",
+  );
+  if (inspected.itemCount > BigInt(inspected.items.length)) {
+    note(`and ${inspected.itemCount - BigInt(inspected.items.length)} more`);
+  }
 }

@@ -69,6 +69,16 @@ export function connectAs(credential: Credential, options: ClientOptions, url?: 
   }
 }
 
+/**
+ * The drop token or address of the environment.
+ *
+ * @throws CommandError or ConfigError.
+ */
+export function configuredDropToken(): string {
+  const { LEASEHOLD_DROP_TOKEN } = process.env;
+  return loadConfig({ LEASEHOLD_DROP_TOKEN }).dropToken ?? missing("drop token", "an argument or LEASEHOLD_DROP_TOKEN");
+}
+
 /** The settings that clients read, by way of the one table of them; no other can stop a command. */
 function clientConfig(options: ClientOptions, url: string | undefined) {
   const { LEASEHOLD_DATA_DIR, LEASEHOLD_URL, LEASEHOLD_API_KEY, LEASEHOLD_ADMIN_TOKEN } = process.env;

@@ -8,10 +8,14 @@ export const exitCodes = {
   failure: { code: 1, meaning: "failed, for a reason that none of the others names" },
   usage: { code: 2, meaning: "called wrongly: an unknown option, a bad value, a setting that is not allowed" },
   notFound: { code: 3, meaning: "there is no such thing, or it is not yours" },
-  gone: { code: 4, meaning: "it was there and is over: the lease has ended; the token is used up, too old or revoked" },
+  gone: {
+    code: 4,
+    meaning: "it was there and is over: a lease has ended, a token is used up, too old or revoked, a receipt is stale",
+  },
   credential: { code: 5, meaning: "the API key or admin token is missing, wrong, or not allowed to do this" },
   payment: { code: 6, meaning: "the balance, a price limit or a spend ceiling is too low" },
   unavailable: { code: 7, meaning: "the server is away, busy or full: the same command may succeed later" },
+  conflict: { code: 8, meaning: "somebody else was first: look at what is there now, then decide" },
 } as const;
 
 export type ExitName = keyof typeof exitCodes;
@@ -59,9 +63,14 @@ const exitOfReason: Readonly<Partial<Record<FailureReason, ExitName>>> = {
   HANDOFF_EXPIRED: "gone",
   HANDOFF_REVOKED: "gone",
   CLAIM_ENDED: "gone",
+  DROP_TOKEN_ROTATED: "gone",
+  VERSION_GONE: "gone",
   HANDOFF_BUSY: "unavailable",
   PAYMENT_REQUIRED: "payment",
   PRICE_TOO_HIGH: "payment",
   SPEND_CEILING: "payment",
   DISK_FULL: "unavailable",
+  MAILBOX_FULL: "unavailable",
+  WORKFLOW_IN_USE: "conflict",
+  VERSION_MISMATCH: "conflict",
 };

@@ -12,7 +12,7 @@ import { type ClientOptions, clientCommand, connectAs } from "./client-command.t
 import { collectPages } from "./collect-pages.ts";
 import { addHandoffOptions, type HandoffOptions, issueHandoff } from "./handoff-options.ts";
 import { note, print, printFields, printTable, show } from "./output.ts";
-import { parseRequestId } from "./parse-values.ts";
+import { parseRequestId, parseVersion } from "./parse-values.ts";
 import { showEnum, showTime } from "./show-values.ts";
 
 interface IssueOptions extends ClientOptions, HandoffOptions {
@@ -30,6 +30,11 @@ export function addHandoffCommand(program: Command): void {
     "issue a token by which others can claim a lease",
   )
     .option("--request-id <uuid>", "makes the command safe to repeat", parseRequestId)
+    .option(
+      "--checkpoint-version <version>",
+      "of a checkpoint: what is claimed (default: the latest then)",
+      parseVersion,
+    )
     .option("--list", "list the lease's tokens and their claims, instead of issuing one")
     .option("--revoke <handoff>", "stop a token at once, by its id, instead of issuing one");
   addHandoffOptions(command).action(async (leaseId: string, options: IssueOptions) => {

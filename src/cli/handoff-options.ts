@@ -14,6 +14,8 @@ export interface HandoffOptions {
   readonly deleteOnClaim?: boolean;
   readonly burnIncomplete?: boolean;
   readonly maxIncompleteClaims?: number;
+  /** Of the handoff of a checkpoint. */
+  readonly checkpointVersion?: bigint;
 }
 
 /** Adds the options. */
@@ -41,6 +43,7 @@ export async function issueHandoff(
         leaseId,
         requestId,
         maxClaims: options.maxClaims ?? 0,
+        checkpointVersion: options.checkpointVersion ?? 0n,
         incompleteClaimPolicy: options.burnIncomplete === true ? BURN : RETURN,
         ...(options.ttl === undefined ? {} : { ttl: { seconds: options.ttl } }),
         ...(options.deleteOnClaim === undefined ? {} : { deleteOnClaim: options.deleteOnClaim }),

@@ -5,13 +5,14 @@ import {
   type Lease,
   Lease_EndReasonSchema,
   Lease_StateSchema,
+  Lease_VariantSchema,
   ListLeasesResponseSchema,
 } from "#gen/leasehold/v1/lease_pb.js";
 import { type ClientOptions, clientCommand, connectAs } from "./client-command.ts";
 import { collectPages } from "./collect-pages.ts";
 import { printFields, printTable, show } from "./output.ts";
 import { parseCount } from "./parse-values.ts";
-import { showBytes, showDollars, showEnum, showTime } from "./show-values.ts";
+import { showBytes, showDollars, showEnum, showPairs, showText, showTime } from "./show-values.ts";
 
 interface ListOptions extends ClientOptions {
   readonly ended?: boolean;
@@ -42,14 +43,11 @@ export function addLeaseCommands(program: Command): void {
 
 /** A lease, for people. */
 function leaseFields(lease: Lease): Record<string, string> {
-  const { details } = lease;
-  const storage = details.case === "storage" ? details.value : undefined;
   return {
     lease: lease.leaseId,
+    variant: showEnum(Lease_VariantSchema, lease.variant),
     state: showEnum(Lease_StateSchema, lease.state),
-    file: storage?.fileName ?? "",
-    stored: `${showBytes(storage?.storedBytes ?? 0n)} of ${showBytes(lease.sizeBytes)}`,
-    sha256: Buffer.from(storage?.sha256 ?? []).toString("hex"),
+    ...detailFields(lease),
     price: showDollars(lease.priceMicros),
     created: showTime(lease.createTime),
     expires: showTime(lease.expireTime),
@@ -59,23 +57,72 @@ function leaseFields(lease: Lease): Record<string, string> {
         : `${showTime(lease.endTime)} (${showEnum(Lease_EndReasonSchema, lease.endReason)})`,
     destroyed: showTime(lease.destroyTime),
     unrecoverable: showTime(lease.unrecoverableTime),
-    labels: Object.entries(lease.labels)
-      .map(([key, value]) => `${key}=${value}`)
-      .join(" "),
+    labels: showPairs(lease.labels),
   };
+}
+
+/** What only its variant has. Of an ended lease most of it is gone. */
+function detailFields({ details, sizeBytes }: Lease): Record<string, string> {
+  switch (details.case) {
+    case "storage":
+      return {
+        file: details.value.fileName,
+        stored: `${showBytes(details.value.storedBytes)} of ${showBytes(sizeBytes)}`,
+        sha256: Buffer.from(details.value.sha256).toString("hex"),
+      };
+    case "mailbox":
+      return {
+        messages:
+          details.value.maxMessages === 0 ? "" : `${details.value.messageCount} of ${details.value.maxMessages}`,
+        used: `${showBytes(details.value.usedBytes)} of ${showBytes(sizeBytes)}`,
+        deliveries: details.value.maxDeliveries === 0 ? "" : `${details.value.maxDeliveries} at most`,
+        webhook: details.value.webhookUrl,
+      };
+    case "checkpoint":
+      return {
+        workflow: details.value.workflowId,
+        version: `${details.value.latestVersion}`,
+        latest: `${showBytes(details.value.latestBytes)} of ${showBytes(sizeBytes)}`,
+        kept: details.value.retainedVersions === 0 ? "" : `${details.value.retainedVersions} versions`,
+      };
+    case undefined:
+      return {};
+  }
+}
+
+/** How much is in a lease, and what it is called. */
+function summaryOf({ details }: Lease): { readonly content: string; readonly name: string } {
+  switch (details.case) {
+    case "storage":
+      return { content: showBytes(details.value.storedBytes), name: details.value.fileName };
+    case "mailbox":
+      return {
+        content: details.value.messageCount === 1n ? "1 message" : `${details.value.messageCount} messages`,
+        name: "",
+      };
+    case "checkpoint":
+      return { content: `version ${details.value.latestVersion}`, name: details.value.workflowId };
+    case undefined:
+      return { content: "", name: "" };
+  }
 }
 
 function printLeases(leases: readonly Lease[]): void {
   printTable(
-    ["LEASE", "STATE", "SIZE", "PRICE", "EXPIRES", "FILE"],
-    leases.map((lease) => [
-      lease.leaseId,
-      showEnum(Lease_StateSchema, lease.state),
-      showBytes(lease.sizeBytes),
-      showDollars(lease.priceMicros),
-      showTime(lease.expireTime),
-      lease.details.case === "storage" ? lease.details.value.fileName : "",
-    ]),
+    ["LEASE", "VARIANT", "STATE", "SIZE", "CONTENT", "PRICE", "EXPIRES", "NAME"],
+    leases.map((lease) => {
+      const { content, name } = summaryOf(lease);
+      return [
+        lease.leaseId,
+        showEnum(Lease_VariantSchema, lease.variant),
+        showEnum(Lease_StateSchema, lease.state),
+        showBytes(lease.sizeBytes),
+        content,
+        showDollars(lease.priceMicros),
+        showTime(lease.expireTime),
+        showText(name),
+      ];
+    }),
     "There are no leases.",
   );
 }

@@ -11,9 +11,37 @@ export function print(...lines: readonly string[]): void {
   }
 }
 
+/** Writes a line to stdout, and returns as `written` does. */
+export async function printed(line: string): Promise<void> {
+  await written(`${line}\n`);
+}
+
+/**
+ * Writes to stdout, and returns when the system has taken it. If nobody reads any more it does not return, for the
+ * process ends then.
+ */
+export async function written(data: string | Uint8Array): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  process.stdout.write(data, (error) => {
+    if (error === null || error === undefined) {
+      resolve();
+    }
+  });
+  await promise;
+}
+
 /** Writes a line to stderr. */
 export function note(line: string): void {
   process.stderr.write(`${line}\n`);
+}
+
+/** What to tell a Retries: that the call is made again, unless only JSON is to be written. */
+export function noteRetry(options: { readonly json?: boolean }): (error: CallError) => void {
+  return (error) => {
+    if (options.json !== true) {
+      note(`${error.message}; trying again`);
+    }
+  };
 }
 
 /** Writes a value as the one JSON document of `--json`. */

@@ -29,6 +29,15 @@ export function parseSize(text: string): bigint {
   return scaled / divisor;
 }
 
+/** A size that fits 31 bits, at least one byte. */
+export function parseByteCount(text: string): number {
+  const bytes = parseSize(text);
+  if (bytes < 1n || bytes > 0x7fff_ffffn) {
+    throw new InvalidArgumentError("It must be a size from 1 byte to less than 2GiB.");
+  }
+  return Number(bytes);
+}
+
 /** `10`, `0.25` or `$1.000001`: US dollars. Gives millionths. */
 export function parseDollars(text: string): bigint {
   const [, whole, fraction = ""] = /^\$?(\d{1,12})(?:\.(\d{1,6}))?$/.exec(text) ?? [];
@@ -49,6 +58,14 @@ export function parseCount(text: string): number {
 /** A number of things, or 0 for none. */
 export function parseCountOrNone(text: string): number {
   return text === "0" ? 0 : parseCount(text);
+}
+
+/** The number of a version, from 0 or 1 up. */
+export function parseVersion(text: string): bigint {
+  if (!/^(0|[1-9]\d{0,17})$/.test(text)) {
+    throw new InvalidArgumentError("It must be a whole number.");
+  }
+  return BigInt(text);
 }
 
 /** Adds `key=value` to the labels before it. */

@@ -1,11 +1,23 @@
 /** Owns `leasehold pricing` and `leasehold quote`: what leases cost, asked without a credential. */
-import type { Command } from "commander";
+import { type Command, Option } from "commander";
 import { GetPricingResponseSchema, Lease_Variant, QuoteLeaseResponseSchema } from "#gen/leasehold/v1/lease_pb.js";
 import type { Pricing } from "#gen/leasehold/v1/pricing_pb.js";
 import { type ClientOptions, clientCommand, connectAs } from "./client-command.ts";
+import { CommandError } from "./exit-codes.ts";
 import { print, printFields, printTable, show } from "./output.ts";
-import { parseDuration, parseSize } from "./parse-values.ts";
+import { parseCount, parseDuration, parseSize } from "./parse-values.ts";
 import { showBytes, showDollars, showDuration } from "./show-values.ts";
+
+const variants = {
+  storage: Lease_Variant.STORAGE,
+  mailbox: Lease_Variant.MAILBOX,
+  checkpoint: Lease_Variant.CHECKPOINT,
+} as const;
+
+interface QuoteOptions extends ClientOptions {
+  readonly variant?: keyof typeof variants;
+  readonly versions?: number;
+}
 
 /** Adds the commands. */
 export function addPricingCommands(program: Command): void {
@@ -19,11 +31,26 @@ export function addPricingCommands(program: Command): void {
   clientCommand(program, "quote", "none", "show what a lease would cost")
     .argument("<size>", "such as 10MiB", parseSize)
     .argument("<duration>", "such as 24h", parseDuration)
-    .action(async (sizeBytes: bigint, seconds: bigint, options: ClientOptions) => {
-      const { leases } = connectAs("none", options);
-      const quote = await leases.quoteLease({ variant: Lease_Variant.STORAGE, sizeBytes, duration: { seconds } });
-      show(options, QuoteLeaseResponseSchema, quote, () => print(showDollars(quote.priceMicros)));
-    });
+    .addOption(new Option("--variant <variant>", "what it holds (default: storage)").choices(Object.keys(variants)))
+    .option("--versions <count>", "how many versions a checkpoint keeps (default: 10)", parseCount)
+    .action(quote);
+}
+
+/** Only a checkpoint has versions, so that their number says what is asked about. */
+async function quote(sizeBytes: bigint, seconds: bigint, options: QuoteOptions): Promise<void> {
+  const { leases } = connectAs("none", options);
+  const name = options.variant ?? (options.versions === undefined ? "storage" : "checkpoint");
+  const retainedVersions = options.versions ?? 0;
+  if (retainedVersions > 0 && name !== "checkpoint") {
+    throw new CommandError("usage", `A ${name} lease has no versions: leave out --versions`);
+  }
+  const quoted = await leases.quoteLease({
+    variant: variants[name],
+    sizeBytes,
+    duration: { seconds },
+    retainedVersions,
+  });
+  show(options, QuoteLeaseResponseSchema, quoted, () => print(showDollars(quoted.priceMicros)));
 }
 
 function printPricing(pricing: Pricing): void {

@@ -2,17 +2,23 @@
 import { Command, CommanderError } from "commander";
 import { renderSettingsText } from "../config/render-settings.ts";
 import { addAccountCommands } from "./account-commands.ts";
+import { addCheckpointCommands } from "./checkpoint-commands.ts";
 import { addClaimCommands } from "./claim-command.ts";
+import { addDropCommand } from "./drop-command.ts";
 import { CommandError, exitCodes, exitCodesText } from "./exit-codes.ts";
 import { addGetCommand } from "./get-command.ts";
 import { addHandoffCommand } from "./handoff-command.ts";
 import { addKeyCommands } from "./key-commands.ts";
 import { addLeaseCommands } from "./lease-commands.ts";
 import { addLedgerCommand } from "./ledger-command.ts";
+import { addMailboxCommands } from "./mailbox-commands.ts";
+import { addMessageCommands } from "./message-commands.ts";
 import { reportFailure } from "./output.ts";
 import { addPricingCommands } from "./pricing-commands.ts";
 import { addProcessCommands } from "./process-commands.ts";
 import { addPutCommand } from "./put-command.ts";
+import { addReceiptCommands } from "./receipt-commands.ts";
+import { addReceiveCommand } from "./recv-command.ts";
 
 /** Runs a command line, given without the program's own name. Never throws: the exit code tells how it went. */
 export async function run(words: readonly string[], version: string): Promise<void> {
@@ -33,6 +39,8 @@ function makeProgram(version: string, asJson: boolean): Command {
   const program = new Command("leasehold")
     .description("Durable room for AI agents: prepaid leases with handoff tokens.")
     .version(version)
+    // A command may have a --version of its own.
+    .enablePositionalOptions()
     .addHelpText("after", helpText());
   addProcessCommands(program);
   addAccountCommands(program);
@@ -40,6 +48,12 @@ function makeProgram(version: string, asJson: boolean): Command {
   addPricingCommands(program);
   addPutCommand(program);
   addGetCommand(program);
+  addMailboxCommands(program);
+  addDropCommand(program);
+  addReceiveCommand(program);
+  addReceiptCommands(program);
+  addMessageCommands(program);
+  addCheckpointCommands(program);
   addLeaseCommands(program);
   addHandoffCommand(program);
   addClaimCommands(program);

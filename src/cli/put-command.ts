@@ -4,12 +4,7 @@ import { basename } from "node:path";
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { type Command, Option } from "commander";
 import { type IssueHandoffResponse, IssueHandoffResponseSchema } from "#gen/leasehold/v1/handoff_pb.js";
-import {
-  type CreateLeaseRequestSchema,
-  type Lease,
-  Lease_ReadAccess,
-  LeaseSchema,
-} from "#gen/leasehold/v1/lease_pb.js";
+import { type CreateLeaseRequestSchema, type Lease, LeaseSchema } from "#gen/leasehold/v1/lease_pb.js";
 import { isTransientCallError } from "../client/call-error.ts";
 import type { Connection } from "../client/connection.ts";
 import { fileSource } from "../client/file-source.ts";
@@ -19,21 +14,18 @@ import { type ClientOptions, clientCommand, connectAs } from "./client-command.t
 import { CommandError } from "./exit-codes.ts";
 import { addHandoffOptions, type HandoffOptions, issueHandoff } from "./handoff-options.ts";
 import { HintedError } from "./hinted-error.ts";
+import { addLeaseOptions, type LeaseOptions, leaseTerms } from "./lease-options.ts";
 import { canGoOn, localFailure } from "./local-failure.ts";
 import { messageJson, note, print, printJson } from "./output.ts";
-import { parseDollars, parseDuration, parseLabel, parseRequestId, parseSize } from "./parse-values.ts";
+import { parseDuration, parseRequestId, parseSize } from "./parse-values.ts";
 import { startProgress } from "./progress-bar.ts";
 import { showBytes, showDollars, showTime } from "./show-values.ts";
 
-interface PutOptions extends ClientOptions, HandoffOptions {
+interface PutOptions extends ClientOptions, LeaseOptions, HandoffOptions {
   readonly duration: bigint;
   readonly size?: bigint;
   readonly name?: string;
   readonly contentType?: string;
-  readonly label?: Readonly<Record<string, string>>;
-  readonly ownerOnly?: boolean;
-  readonly deleteOnAccess?: boolean;
-  readonly maxPrice?: bigint;
   readonly lease?: string;
   readonly requestId?: string;
   readonly handoff?: boolean;
@@ -52,11 +44,8 @@ export function addPutCommand(program: Command): void {
     )
     .option("--size <size>", "the room to pay for (default: the file's size)", parseSize)
     .option("--name <name>", "the name to keep it under (default: the file's)")
-    .option("--content-type <type>", "its media type (default: application/octet-stream)")
-    .option("--label <key=value>", "a label, kept in clear; may be repeated", parseLabel)
-    .option("--owner-only", "nobody else may ever read it: no handoffs")
-    .option("--delete-on-access", "its handoffs end the lease with their last claim, unless they say otherwise")
-    .option("--max-price <dollars>", "pay no more than this", parseDollars)
+    .option("--content-type <type>", "its media type (default: application/octet-stream)");
+  addLeaseOptions(command)
     .option("--lease <lease>", "go on with an upload to this lease, instead of making one")
     .option("--request-id <uuid>", "repeats with the same id find the same lease, and go on with it", parseRequestId)
     .option("--handoff", "issue a token too, and print the address to claim it at; the options below set its terms");
@@ -113,14 +102,10 @@ function createRequest(
   requestId: string,
 ): MessageInitShape<typeof CreateLeaseRequestSchema> {
   return {
+    ...leaseTerms(options),
     requestId,
     // The smallest lease there is has room for one byte: an empty file needs one too.
     sizeBytes: options.size ?? (source.sizeBytes || 1n),
-    duration: { seconds: options.duration },
-    readAccess: options.ownerOnly === true ? Lease_ReadAccess.OWNER : Lease_ReadAccess.UNSPECIFIED,
-    deleteOnAccess: options.deleteOnAccess ?? false,
-    labels: options.label ?? {},
-    ...(options.maxPrice === undefined ? {} : { maxPriceMicros: options.maxPrice }),
     variant: {
       case: "storage",
       value: { fileName: options.name ?? basename(file), contentType: options.contentType ?? "" },

@@ -1,4 +1,4 @@
-/** Owns how money, sizes, times and enum values are shown to people. */
+/** Owns how money, sizes, times, enum values and strangers' text are shown to people. */
 import type { DescEnum } from "@bufbuild/protobuf";
 import { type Duration, type Timestamp, timestampDate } from "@bufbuild/protobuf/wkt";
 
@@ -51,4 +51,45 @@ export function showDuration(duration: Duration | undefined): string {
 export function showEnum(descriptor: DescEnum, value: number): string {
   const known = descriptor.value[value];
   return known === undefined ? `${value}` : known.localName.toLowerCase().replaceAll("_", " ");
+}
+
+/** `key=value key=value`, in order of the keys. */
+export function showPairs(pairs: Readonly<Record<string, string>>): string {
+  return Object.entries(pairs)
+    .sort(([a], [b]) => (a < b ? -1 : 1))
+    .map(([key, value]) => `${key}=${showText(value)}`)
+    .join(" ");
+}
+
+/** A stranger's text on one line, with what would move the cursor or only change how the rest is displayed made visible. */
+export function showText(text: string): string {
+  return text.replaceAll(
+    /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu,
+    (character) => `\\u{${character.codePointAt(0)?.toString(16) ?? ""}}`,
+  );
+}
+
+/** A body as text, if it is UTF-8 that shows as it is: no control characters but the ends of lines and tabs. */
+export function printableText(body: Uint8Array): string | undefined {
+  try {
+    const text = new TextDecoder("utf-8", { fatal: true }).decode(body).replaceAll("\r\n", "\n");
+    return /(?![\n\t])\p{Cc}/u.test(text) ? undefined : text;
+  } catch (error) {
+    if (error instanceof TypeError) {
+      return undefined;
+    }
+    throw error;
+  }
+}
+
+/** The beginning of a body on one line, or how large it is if it is no text. */
+export function showPreview(body: Uint8Array, characters = 40): string {
+  // No character takes more than four bytes. One that is cut at the end shows as no character.
+  const text =
+    printableText(body) === undefined ? undefined : new TextDecoder().decode(body.subarray(0, characters * 4));
+  if (text === undefined) {
+    return `(${showBytes(BigInt(body.length))})`;
+  }
+  const line = showText(text.replaceAll(/\s+/g, " ").trim());
+  return line.length > characters ? `${line.slice(0, characters - 1)}…` : line;
 }

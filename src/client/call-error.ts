@@ -63,6 +63,9 @@ export function connectionFailed(baseUrl: string, cause: unknown): CallError {
   });
 }
 
+/** Connect's words for a stream whose connection was closed before its end. */
+const brokenStream = "protocol error: missing EndStreamResponse";
+
 /** What an RPC failed with. Anything that Connect did not throw is given back as it is. */
 export function fromRpc(baseUrl: string, thrown: unknown): unknown {
   if (!(thrown instanceof ConnectError)) {
@@ -70,6 +73,9 @@ export function fromRpc(baseUrl: string, thrown: unknown): unknown {
   }
   const [info] = thrown.findDetails(ErrorInfoSchema);
   const code = Code[thrown.code].replace(/(?<=[a-z])(?=[A-Z])/g, "_").toLowerCase();
+  if (info === undefined && thrown.rawMessage === brokenStream) {
+    return connectionFailed(baseUrl, "the stream broke off");
+  }
   if (info === undefined) {
     return thrown.cause === undefined || thrown.cause === null
       ? new CallError("UNEXPLAINED", `${baseUrl} does not answer as a Leasehold server: ${thrown.rawMessage}`, {

@@ -5,8 +5,10 @@ import { type Client, createClient, type Interceptor, type Transport } from "@co
 import { createConnectTransport } from "@connectrpc/connect-node";
 import { AccountService } from "#gen/leasehold/v1/account_pb.js";
 import { AdminService } from "#gen/leasehold/v1/admin_pb.js";
+import { CheckpointService } from "#gen/leasehold/v1/checkpoint_pb.js";
 import { HandoffService } from "#gen/leasehold/v1/handoff_pb.js";
 import { LeaseService } from "#gen/leasehold/v1/lease_pb.js";
+import { MailboxService } from "#gen/leasehold/v1/mailbox_pb.js";
 import { fromRpc } from "./call-error.ts";
 
 /** Where a server is, and how to be let in. */
@@ -19,12 +21,14 @@ export interface ConnectionOptions {
   readonly tls?: Pick<TlsOptions, "ca" | "allowPartialTrustChain" | "checkServerIdentity">;
 }
 
-/** Clients of one server. Their unary calls fail with a CallError. */
+/** Clients of one server. Their calls fail with a CallError. */
 export interface Connection {
   /** Without a slash at the end. */
   readonly url: string;
   readonly bearer: string | undefined;
   readonly leases: Client<typeof LeaseService>;
+  readonly mailboxes: Client<typeof MailboxService>;
+  readonly checkpoints: Client<typeof CheckpointService>;
   readonly handoffs: Client<typeof HandoffService>;
   readonly accounts: Client<typeof AccountService>;
   readonly admin: Client<typeof AdminService>;
@@ -50,6 +54,8 @@ export function connect(options: ConnectionOptions): Connection {
     url,
     bearer,
     leases: client(LeaseService),
+    mailboxes: client(MailboxService),
+    checkpoints: client(CheckpointService),
     handoffs: client(HandoffService),
     accounts: client(AccountService),
     admin: client(AdminService),
@@ -73,6 +79,21 @@ function explain(transport: Transport, url: string): Transport {
         throw fromRpc(url, error);
       }
     },
-    stream: (...call) => transport.stream(...call),
+    async stream(...call) {
+      try {
+        const response = await transport.stream(...call);
+        return { ...response, message: explainMessages(response.message, url) };
+      } catch (error) {
+        throw fromRpc(url, error);
+      }
+    },
   };
+}
+
+async function* explainMessages<Message>(messages: AsyncIterable<Message>, url: string): AsyncGenerator<Message> {
+  try {
+    yield* messages;
+  } catch (error) {
+    throw fromRpc(url, error);
+  }
 }

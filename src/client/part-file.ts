@@ -85,12 +85,13 @@ export class PartFile {
       await linkNew(this.#path, target);
       await unlink(this.#path);
     }
-    const folder = await open(dirname(target), "r");
-    try {
-      await folder.sync();
-    } finally {
-      await folder.close();
-    }
+    await syncFolder(dirname(target));
+  }
+
+  /** Keeps what is there under its present name, and returns when it is on disk; its folder's entry may not be. */
+  async settle(): Promise<void> {
+    await this.#file.sync();
+    await this.#file.close();
   }
 
   /** Keeps what is there for a later download. */
@@ -102,6 +103,16 @@ export class PartFile {
   async discard(): Promise<void> {
     await this.#file.close();
     await unlink(this.#path);
+  }
+}
+
+/** Returns when a folder's entries are on disk. */
+export async function syncFolder(path: string): Promise<void> {
+  const folder = await open(path, "r");
+  try {
+    await folder.sync();
+  } finally {
+    await folder.close();
   }
 }
 

@@ -21,13 +21,18 @@ export interface DownloadOptions {
   readonly retry?: RetryPolicy;
 }
 
-/** A download of a claim. */
+/** What a download is held to. */
+export type ExpectedContent = Pick<DownloadOptions, "contentBytes" | "sha256">;
+
+/** A download of a claim. What it delivers is settled when it is made, and may be newer than what was looked at before. */
 export interface ClaimDownloadOptions extends DownloadOptions {
   readonly token: string;
   /** The claim to go on with. Undefined: a new one. */
   readonly claimId?: string | undefined;
   /** Told as soon as there is a claim: what goes on with it after this process has ended. */
   readonly onClaim?: (claimId: string) => Promise<void>;
+  /** Told what the claim delivers. */
+  readonly onContent?: (content: ExpectedContent) => void;
 }
 
 /**
@@ -38,7 +43,7 @@ export interface ClaimDownloadOptions extends DownloadOptions {
  */
 export async function downloadLease(leaseId: string, options: DownloadOptions): Promise<void> {
   const { connection, contentBytes } = options;
-  await download(options, async (offset) =>
+  await download(options, options, async (offset) =>
     offset === contentBytes && offset > 0n
       ? undefined
       : await httpCall(connection, {
@@ -62,7 +67,8 @@ export async function downloadClaim(options: ClaimDownloadOptions): Promise<stri
   if (claimId === undefined) {
     await options.file.truncate(0n);
   }
-  await download(options, async (offset) => {
+  const expected = { contentBytes: options.contentBytes, sha256: options.sha256 };
+  await download(options, expected, async (offset) => {
     const answer = await httpCall(connection, {
       method: "POST",
       path: `/api/claim/${encodeURIComponent(token)}`,
@@ -77,6 +83,8 @@ export async function downloadClaim(options: ClaimDownloadOptions): Promise<stri
       claimId = given;
       await options.onClaim?.(given);
     }
+    Object.assign(expected, contentOf(answer));
+    options.onContent?.(expected);
     return answer;
   });
   if (claimId === undefined) {
@@ -99,14 +107,26 @@ export async function confirmClaim(
   return response.leaseEnded;
 }
 
-/** `ask` gives undefined if nothing is left to ask for. */
+/** The size and checksum of the whole content, as far as an answer tells them. */
+function contentOf(answer: HttpAnswer): Partial<ExpectedContent> {
+  const range = /\/(\d+)$/.exec(answer.header("content-range") ?? "")?.[1];
+  const bytes = range ?? (answer.status === 200 ? answer.header("content-length") : undefined);
+  const sha256 = /sha-256=:([^:]*):/.exec(answer.header("repr-digest") ?? "")?.[1];
+  return {
+    ...(bytes === undefined ? {} : { contentBytes: BigInt(bytes) }),
+    ...(sha256 === undefined ? {} : { sha256: Buffer.from(sha256, "base64") }),
+  };
+}
+
+/** `ask` gives undefined if nothing is left to ask for, and may correct what is expected. */
 async function download(
   options: DownloadOptions,
+  expected: ExpectedContent,
   ask: (offset: bigint) => Promise<HttpAnswer | undefined>,
 ): Promise<void> {
-  const { file, contentBytes } = options;
+  const { file } = options;
   const retries = new Retries(options.retry, options.onRetry);
-  if (file.sizeBytes > contentBytes) {
+  if (file.sizeBytes > expected.contentBytes) {
     await file.truncate(0n);
   }
   for (;;) {
@@ -114,7 +134,7 @@ async function download(
     try {
       const answer = await ask(offset);
       if (answer !== undefined) {
-        await receive(options, answer);
+        await receive(options, expected, answer);
       }
       break;
     } catch (error) {
@@ -127,7 +147,7 @@ async function download(
       await retries.wait(error);
     }
   }
-  const { sha256 } = options;
+  const { sha256 } = expected;
   if (sha256.length > 0 && Buffer.compare(await file.digest(), sha256) !== 0) {
     await file.truncate(0n);
     throw new CallError("CHECKSUM_MISMATCH", "What arrived does not have the SHA-256 of the content: start again.", {
@@ -137,8 +157,9 @@ async function download(
   }
 }
 
-async function receive(options: DownloadOptions, answer: HttpAnswer): Promise<void> {
-  const { file, contentBytes, connection } = options;
+async function receive(options: DownloadOptions, expected: ExpectedContent, answer: HttpAnswer): Promise<void> {
+  const { file, connection } = options;
+  const { contentBytes } = expected;
   if (answer.status === 200) {
     // All of it, also where only the rest was asked for: a proxy may ignore ranges.
     await file.truncate(0n);

@@ -17,6 +17,9 @@ export interface RetryPolicy {
  */
 const defaultRetryPolicy: RetryPolicy = { maxFailures: 8, firstDelayMs: 500, longestDelayMs: 10_000 };
 
+/** For what goes on until somebody stops it. */
+export const endlessRetryPolicy: RetryPolicy = { ...defaultRetryPolicy, maxFailures: Number.POSITIVE_INFINITY };
+
 /** Counts the failures of one transfer. */
 export class Retries {
   readonly #policy: RetryPolicy;
@@ -34,8 +37,8 @@ export class Retries {
     this.#failures = 0;
   }
 
-  /** Waits until it is time for another attempt. @throws the error itself, if it was one too many. */
-  async wait(error: CallError): Promise<void> {
+  /** Waits until it is time for another attempt. @throws the error itself, if it was one too many; AbortError. */
+  async wait(error: CallError, signal?: AbortSignal): Promise<void> {
     this.#failures += 1;
     if (this.#failures >= this.#policy.maxFailures) {
       throw error;
@@ -43,7 +46,8 @@ export class Retries {
     this.#onRetry(error);
     const doubledMs = Math.min(this.#policy.firstDelayMs * 2 ** (this.#failures - 1), this.#policy.longestDelayMs);
     // Half of it by chance, so that the clients of a server that restarts do not come back as one.
-    await delay(Math.max(error.retryAfterMs ?? 0, doubledMs * (0.5 + Math.random() / 2)));
+    const waitMs = Math.max(error.retryAfterMs ?? 0, doubledMs * (0.5 + Math.random() / 2));
+    await delay(waitMs, undefined, signal === undefined ? {} : { signal });
   }
 
   /** Makes a call that is safe to repeat until it succeeds, or fails for good. */

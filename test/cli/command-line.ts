@@ -1,6 +1,6 @@
 /** The command line of one caller of a test's server, in a folder of its own. */
 import { join } from "node:path";
-import { leasehold, type Outcome } from "../processes/spawned.ts";
+import { leasehold, type Outcome, Spawned } from "../processes/spawned.ts";
 import { temporaryFolder } from "../processes/temporary-data-dir.ts";
 import { adminToken, type TestLeasehold } from "../support/test-leasehold.ts";
 
@@ -18,6 +18,7 @@ export class CommandLine {
   static async of(house: TestLeasehold, balanceMicros?: bigint): Promise<CommandLine> {
     const { apiKey } = await house.account(balanceMicros);
     return new CommandLine(await temporaryFolder(), {
+      XDG_STATE_HOME: await temporaryFolder(),
       LEASEHOLD_URL: house.httpUrl,
       LEASEHOLD_API_KEY: apiKey,
       LEASEHOLD_ADMIN_TOKEN: adminToken,
@@ -35,6 +36,16 @@ export class CommandLine {
 
   async run(...words: readonly string[]): Promise<Outcome> {
     return await leasehold(words, { cwd: this.folder, env: this.env });
+  }
+
+  /** A command that reads from stdin. */
+  async feed(input: string | Uint8Array, ...words: readonly string[]): Promise<Outcome> {
+    return await leasehold(words, { cwd: this.folder, env: this.env, input });
+  }
+
+  /** A command that runs until it is interrupted. */
+  start(...words: readonly string[]): Spawned {
+    return new Spawned(words, { cwd: this.folder, env: this.env });
   }
 
   /** What a command prints that succeeds. */

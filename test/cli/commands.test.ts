@@ -73,7 +73,7 @@ describe("a file", () => {
       ],
     });
     expect(await owner.print("ls")).toMatch(
-      new RegExp(`^${id} +active +293\\.0 KiB +0\\.001000 USD .* report\\.bin$`, "m"),
+      new RegExp(`^${id} +storage +active +293\\.0 KiB +293\\.0 KiB +0\\.001000 USD .* report\\.bin$`, "m"),
     );
 
     expect(await owner.json("get", id, "--output", "copy.bin")).toEqual({
@@ -85,7 +85,7 @@ describe("a file", () => {
     expect(await readFile(owner.path("copy.bin"))).toEqual(body);
     expect(await owner.json("rm", id)).toMatchObject({ lease: { endReason: "END_REASON_OWNER_DELETED" } });
     expect(await owner.json("ls")).toMatchObject({ leases: [] });
-    expect(await owner.print("ls", "--ended")).toContain(`${id}  expired`);
+    expect(await owner.print("ls", "--ended")).toMatch(new RegExp(`^${id} +storage +expired`, "m"));
     expect(await readdir(owner.folder)).toEqual(["copy.bin", "report.bin"]);
   });
 

@@ -33,6 +33,12 @@ describe("2, called wrongly:", () => {
     [["account", "credit", "acc_x", "1.0000001"], "must be a sum in US dollars"],
     [["ls", "--url", "ftp://example"], "LEASEHOLD_URL is"],
     [["claim", "http://127.0.0.1/elsewhere"], "no claim address"],
+    [["claim", "http://127.0.0.1/api/drop/x"], "no claim address"],
+    [["mailbox", "create", "--duration", "1h"], "required option '--size <size>' not specified"],
+    [["mailbox", "create", "--size", "1MiB", "--duration", "1h", "--max-message", "3GiB"], "less than 2GiB"],
+    [["extend", "lse_x", "rcp_x"], "required option '--hold <duration>' not specified"],
+    [["ack", "lse_x"], "missing required argument 'receipt'"],
+    [["cp", "get", "build", "--version", "first"], "must be a whole number"],
     [["put", "missing.bin"], "missing.bin does not exist"],
   ] as const)("%s", async ([words, problem]) => {
     const caller = await CommandLine.of(house);

@@ -3,8 +3,16 @@ import { create } from "@bufbuild/protobuf";
 import { DurationSchema } from "@bufbuild/protobuf/wkt";
 import { expect, test } from "vitest";
 import { harmlessName } from "../../src/cli/download-target.ts";
-import { parseDollars, parseDuration, parseSize } from "../../src/cli/parse-values.ts";
-import { showBytes, showDollars, showDuration } from "../../src/cli/show-values.ts";
+import { parseByteCount, parseDollars, parseDuration, parseSize, parseVersion } from "../../src/cli/parse-values.ts";
+import {
+  printableText,
+  showBytes,
+  showDollars,
+  showDuration,
+  showPairs,
+  showPreview,
+  showText,
+} from "../../src/cli/show-values.ts";
 
 test.for([
   ["90s", 90n],
@@ -74,4 +82,34 @@ test.for([
   ["", ""],
 ] as const)("a stranger's file name %j becomes %j", ([name, harmless]) => {
   expect(harmlessName(name)).toBe(harmless);
+});
+
+test("a size that is sent in 31 bits, and a version's number, are told from what is neither", () => {
+  expect(parseByteCount("256KiB")).toBe(262_144);
+  expect(() => parseByteCount("0")).toThrow("from 1 byte to less than 2GiB");
+  expect(() => parseByteCount("2GiB")).toThrow("from 1 byte to less than 2GiB");
+  expect([parseVersion("0"), parseVersion("12")]).toEqual([0n, 12n]);
+  expect(() => parseVersion("01")).toThrow("must be a whole number");
+});
+
+test("a stranger's text shows as it is, and nothing in it acts on the terminal", () => {
+  expect(showText("naïve \u{1f600} 日本語")).toBe("naïve \u{1f600} 日本語");
+  expect(showText("a\u001b[2J\nb\u009b\u202e")).toBe("a\\u{1b}[2J\\u{a}b\\u{9b}\\u{202e}");
+  expect(showPairs({ b: "2", a: "1\r" })).toBe("a=1\\u{d} b=2");
+});
+
+test.for([
+  [Buffer.from("a\tb\r\nc\n"), "a\tb\nc\n"],
+  [Buffer.from(""), ""],
+  [Buffer.from("a\u001b[2J"), undefined],
+  [Buffer.from("a\rb"), undefined],
+  [Buffer.from([0xc3, 0x28]), undefined],
+] as const)("the body %j as text is %j", ([body, text]) => {
+  expect(printableText(body)).toBe(text);
+});
+
+test("a preview is one line, and of what is no text its size", () => {
+  expect(showPreview(Buffer.from("one\n\n  two"))).toBe("one two");
+  expect(showPreview(Buffer.from("x".repeat(50)))).toBe(`${"x".repeat(39)}…`);
+  expect(showPreview(Buffer.from([0, 1, 2]))).toBe("(3 bytes)");
 });

@@ -9,7 +9,7 @@ import { type Connection, connect } from "../../src/client/connection.ts";
 import { PartFile, TargetExistsError } from "../../src/client/part-file.ts";
 import { confirmClaim, downloadClaim, downloadLease } from "../../src/client/resumable-download.ts";
 import { generatedBytes } from "../support/generated-bytes.ts";
-import { Tenant } from "../support/tenant.ts";
+import { storageOf, Tenant } from "../support/tenant.ts";
 import { TestLeasehold } from "../support/test-leasehold.ts";
 import { connectThrough, impatient, openProxy } from "./network.ts";
 
@@ -80,6 +80,23 @@ test("a claim whose first answer is lost is found again, and not made twice", as
   await downloadClaim({ ...optionsOf(lease, connectThrough(proxy), file), token });
   expect(await readFile(file.path)).toEqual(body);
   expect(await claimsOf(tenant, lease)).toEqual([Claim_State.DELIVERED]);
+});
+
+test("a claim is held to what it delivers, whatever was there when its token was looked at", async () => {
+  const { tenant, lease, file } = await prepare();
+  const { claimToken: token } = await tenant.handoffs.issueHandoff({ leaseId: lease.leaseId });
+  const proxy = await openProxy(leasehold);
+  proxy.cutOnce({ direction: "down", afterBytes: 1.5 * megabyte });
+  const options = optionsOf(lease, connectThrough(proxy), file);
+  const earlier = { contentBytes: 5n, sha256: Buffer.alloc(32) };
+  const contents: unknown[] = [];
+  await downloadClaim({ ...options, ...earlier, token, onContent: (content) => void contents.push({ ...content }) });
+  const { contentBytes, sha256 } = options;
+  expect(contents).toEqual([
+    { contentBytes, sha256: Buffer.from(sha256) },
+    { contentBytes, sha256: Buffer.from(sha256) },
+  ]);
+  expect(await readFile(file.path)).toEqual(body);
 });
 
 test("a claim goes on in another process from what its part file holds", async () => {
@@ -156,7 +173,7 @@ function besideOf(file: PartFile): string {
 }
 
 function optionsOf(lease: Lease, connection: Connection, file: PartFile) {
-  const sha256 = lease.details.value?.sha256 ?? new Uint8Array();
+  const sha256 = storageOf(lease).sha256;
   return { connection, file, contentBytes: BigInt(body.length), sha256, retry: impatient };
 }
 

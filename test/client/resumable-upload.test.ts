@@ -5,7 +5,7 @@ import { Lease_State } from "#gen/leasehold/v1/lease_pb.js";
 import { type Connection, connect } from "../../src/client/connection.ts";
 import { type UploadSource, uploadResumably } from "../../src/client/resumable-upload.ts";
 import { generatedBytes } from "../support/generated-bytes.ts";
-import { roomForAnHour, Tenant } from "../support/tenant.ts";
+import { roomForAnHour, storageOf, Tenant } from "../support/tenant.ts";
 import { TestLeasehold } from "../support/test-leasehold.ts";
 import { connectThrough, impatient, openProxy } from "./network.ts";
 
@@ -84,7 +84,7 @@ test("an empty body makes a lease active", async () => {
   const tenant = await Tenant.open(leasehold);
   const lease = await tenant.create(room);
   const active = await uploadResumably({ connection: direct(tenant), lease, source: sourceOf(Buffer.of()) });
-  expect([active.state, active.details.value?.storedBytes]).toEqual([Lease_State.ACTIVE, 0n]);
+  expect([active.state, storageOf(active).storedBytes]).toEqual([Lease_State.ACTIVE, 0n]);
 });
 
 test("a body that is not what its checksum says leaves the lease without content", async () => {
@@ -174,7 +174,7 @@ function whenStored(leases: Connection["leases"]): Connection["leases"] {
     async getLease(request) {
       for (;;) {
         const response = await leases.getLease(request);
-        if (response.lease?.details.value?.storedBytes !== 0n) {
+        if (storageOf(response.lease).storedBytes !== 0n) {
           return response;
         }
       }
