@@ -8,7 +8,9 @@ import { pino } from "pino";
 import { Registry } from "prom-client";
 import { HandoffService } from "#gen/leasehold/v1/handoff_pb.js";
 import { LeaseService } from "#gen/leasehold/v1/lease_pb.js";
+import { MailboxService } from "#gen/leasehold/v1/mailbox_pb.js";
 import { Callers } from "../src/account/caller.ts";
+import { TokenPlaces } from "../src/account/token-places.ts";
 import { loadConfig } from "../src/config/load-config.ts";
 import { Database } from "../src/database/database.ts";
 import { TokenHolders } from "../src/handoff/token-holders.ts";
@@ -21,18 +23,22 @@ export interface EchoAnswers {
   readonly createLease: Uint8Array;
   readonly getLease: Uint8Array;
   readonly claimHandoff: readonly Uint8Array[];
+  readonly dropMessage: Uint8Array;
 }
 
 const { createLease, getLease } = LeaseService.method;
 const { claimHandoff } = HandoffService.method;
+const { dropMessage } = MailboxService.method;
 
 const config = loadConfig(process.env);
 const database = await Database.connect({ url: config.databaseUrl ?? "", poolSize: 1 });
 const callers = new Callers(database);
 const holders = new TokenHolders(database);
+const dropTokens = new TokenPlaces(database, "drop");
 let created = fromBinary(createLease.output, new Uint8Array());
 let got = fromBinary(getLease.output, new Uint8Array());
 let claimed = [fromBinary(claimHandoff.output, new Uint8Array())];
+let dropped = fromBinary(dropMessage.output, new Uint8Array());
 
 const services: readonly MountedService[] = [
   mountEcho(LeaseService, {
@@ -51,6 +57,12 @@ const services: readonly MountedService[] = [
       for (const { part } of claimed) {
         yield { part };
       }
+    },
+  }),
+  mountEcho(MailboxService, {
+    async dropMessage(request) {
+      await dropTokens.find(request.dropToken);
+      return { messageId: dropped.messageId, sequence: dropped.sequence };
     },
   }),
 ];
@@ -74,6 +86,7 @@ const commands = {
     created = fromBinary(createLease.output, answers.createLease);
     got = fromBinary(getLease.output, answers.getLease);
     claimed = answers.claimHandoff.map((bytes) => fromBinary(claimHandoff.output, bytes));
+    dropped = fromBinary(dropMessage.output, answers.dropMessage);
   },
 } satisfies Commands;
 

@@ -9,9 +9,14 @@ import { Stage } from "./harness/stage.ts";
 import { claimHandoff } from "./scenarios/claim-handoff.ts";
 import { createLease } from "./scenarios/create-lease.ts";
 import { download } from "./scenarios/download.ts";
+import { dropMessage } from "./scenarios/drop-message.ts";
+import { getCheckpoint } from "./scenarios/get-checkpoint.ts";
 import { getLease } from "./scenarios/get-lease.ts";
 import { leaseCount } from "./scenarios/lease-count.ts";
+import { putCheckpoint } from "./scenarios/put-checkpoint.ts";
+import { receiveMessages } from "./scenarios/receive-messages.ts";
 import { upload } from "./scenarios/upload.ts";
+import { wakeReceiver } from "./scenarios/wake-receiver.ts";
 
 const scenarios: Readonly<Record<string, (stage: Stage) => Promise<Scenario>>> = {
   create: createLease,
@@ -19,6 +24,11 @@ const scenarios: Readonly<Record<string, (stage: Stage) => Promise<Scenario>>> =
   claim: claimHandoff,
   upload,
   download,
+  drop: dropMessage,
+  receive: receiveMessages,
+  wake: wakeReceiver,
+  put: putCheckpoint,
+  checkpoint: getCheckpoint,
   count: leaseCount,
 };
 
@@ -27,7 +37,7 @@ const help = `npm run bench -- [options]
   --only NAMES    some of ${Object.keys(scenarios).join(",")}; all if it is not given
   --rounds N      rounds of each, 7 if it is not given
   --seconds S     how long each run of a round takes, 2 if it is not given; transfers take as long as they take
-  --profile DIR   also writes a CPU profile of the server for every run, which makes it slower
+  --profile DIR   also writes a CPU profile of the server or the peer for every run, which makes it slower
 `;
 
 interface BenchOptions {

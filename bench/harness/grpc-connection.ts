@@ -3,7 +3,13 @@
  * what a library adds. A unary call takes about half the processor time that it does with grpc-js.
  */
 import { once } from "node:events";
-import { type ClientHttp2Session, type ClientHttp2Stream, connect, type IncomingHttpHeaders } from "node:http2";
+import {
+  type ClientHttp2Session,
+  type ClientHttp2Stream,
+  connect,
+  constants,
+  type IncomingHttpHeaders,
+} from "node:http2";
 import {
   create,
   type DescMessage,
@@ -39,16 +45,25 @@ export class GrpcConnection {
     return await answer;
   }
 
-  /** Hands each answer over as it comes, and returns after the last. */
+  /** Hands each answer over as it comes, and returns after the last, or when `signal` makes it hang up. */
   async serverStream<I extends DescMessage, O extends DescMessage>(
     method: DescMethodServerStreaming<I, O>,
     request: MessageInitShape<I>,
     receive: (answer: MessageShape<O>) => void,
+    signal?: AbortSignal,
   ): Promise<void> {
     const stream = this.#request(method);
+    signal?.addEventListener("abort", () => stream.close(constants.NGHTTP2_CANCEL));
     const end = readAll(stream, (bytes) => receive(fromBinary(method.output, bytes)));
     stream.end(encode(method.input, request));
-    await end;
+    try {
+      await end;
+    } catch (error) {
+      // A call that was hung up has no status.
+      if (signal?.aborted !== true) {
+        throw error;
+      }
+    }
   }
 
   /** Sends requests as fast as they are taken. */

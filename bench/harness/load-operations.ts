@@ -7,17 +7,9 @@ import { crc32 } from "node:zlib";
 import { AccountService } from "#gen/leasehold/v1/account_pb.js";
 import { HandoffService } from "#gen/leasehold/v1/handoff_pb.js";
 import { LeaseService } from "#gen/leasehold/v1/lease_pb.js";
-import type { GrpcConnection } from "./grpc-connection.ts";
-
-/** Where an operation goes. */
-export interface LoadTarget {
-  readonly grpc: GrpcConnection;
-  readonly httpPort: number;
-  readonly bearer: string;
-}
-
-/** Makes one call. `input` is what the bench gave for it; the answer is kept as the output for that input. */
-type Operation = (target: LoadTarget, input: string) => Promise<string>;
+import { checkpointOperations } from "./checkpoint-operations.ts";
+import type { LoadTarget, Operation } from "./load-target.ts";
+import { mailboxOperations } from "./mailbox-operations.ts";
 
 /** Of the body that one claim or small upload moves. */
 const smallBodyBytes = 1024;
@@ -34,6 +26,9 @@ const piece = randomBytes(pieceBytes);
 const piecesSha256 = hashOfPieces();
 
 export const loadOperations = {
+  ...mailboxOperations,
+  ...checkpointOperations,
+
   createLease: (target) => createLease(target, ""),
   createRepeatableLease: (target) => createLease(target, randomUUID()),
 

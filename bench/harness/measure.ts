@@ -2,24 +2,42 @@
 
 /** One run of calls. */
 export interface Measure {
-  /** Calls, or MiB, a second. */
+  /** Calls, messages or MiB a second. */
   readonly rate: number;
   readonly p50Ms: number;
   readonly p99Ms: number;
-  /** How many processor cores were busy, on average, in each process. Undefined if the system does not tell. */
-  readonly cores: { readonly load: number; readonly server: number; readonly database: number | undefined };
+  /** How many processor cores were busy, on average, in each process. */
+  readonly cores: {
+    readonly server: number;
+    /** Undefined if the system does not tell. */
+    readonly database: number | undefined;
+    /** Undefined if the calls were made by the very process that is measured. */
+    readonly load: number | undefined;
+  };
 }
 
 /** Measures of one round by name. */
 export type Round = ReadonlyMap<string, Measure>;
 
+/** What is shown of measures. */
+export type FigureSpec = RatioSpec | LatencySpec;
+
 /** A promise: one measure's rate is at least so much of another's. */
-export interface FigureSpec {
+export interface RatioSpec {
   readonly title: string;
-  readonly unit: "calls/s" | "MiB/s";
+  readonly unit: "calls/s" | "messages/s" | "MiB/s";
   readonly subject: string;
   readonly baseline: string;
   readonly atLeast: number;
+  /** The promise is also kept by a rate of at least so much. */
+  readonly orRateAtLeast?: number;
+}
+
+/** How long the calls of one measure took, for which nothing is promised. */
+export interface LatencySpec {
+  readonly title: string;
+  readonly unit: "messages/s";
+  readonly latencyOf: string;
 }
 
 /** A set of figures whose measures are taken in the same rounds. */
@@ -39,7 +57,9 @@ export interface Spread {
 }
 
 /** What came of a figure. */
-export interface Figure extends FigureSpec {
+export type Figure = RatioFigure | LatencyFigure;
+
+export interface RatioFigure extends RatioSpec {
   readonly subjectRate: Spread;
   readonly baselineRate: Spread;
   /** Of each round's two rates: what slows the machine for a while slows both. */
@@ -48,6 +68,14 @@ export interface Figure extends FigureSpec {
   /** Of the round in the middle. */
   readonly subjectMeasure: Measure;
   readonly baselineMeasure: Measure;
+}
+
+export interface LatencyFigure extends LatencySpec {
+  readonly rate: Spread;
+  readonly p50Ms: Spread;
+  readonly p99Ms: Spread;
+  /** Of the round in the middle. */
+  readonly measure: Measure;
 }
 
 /** Runs a scenario's rounds, after one that is not counted, and makes its figures. */
@@ -73,29 +101,54 @@ async function runRound(scenario: Scenario, round: number, seconds: number): Pro
 }
 
 function toFigure(spec: FigureSpec, rounds: readonly Round[]): Figure {
+  return "latencyOf" in spec ? toLatencyFigure(spec, rounds) : toRatioFigure(spec, rounds);
+}
+
+function toRatioFigure(spec: RatioSpec, rounds: readonly Round[]): RatioFigure {
   const pairs = rounds.map((round) => {
-    const subject = round.get(spec.subject);
-    const baseline = round.get(spec.baseline);
-    if (subject === undefined || baseline === undefined) {
-      throw new Error(`${spec.subject} or ${spec.baseline} was not measured`);
-    }
+    const subject = measureIn(round, spec.subject);
+    const baseline = measureIn(round, spec.baseline);
     return { subject, baseline, ratio: subject.rate / baseline.rate };
   });
-  const byRatio = pairs.toSorted((a, b) => a.ratio - b.ratio);
-  const middle = byRatio[Math.floor(byRatio.length / 2)];
-  if (middle === undefined) {
-    throw new RangeError("there must be a round");
-  }
+  const middle = middleOf(pairs, (pair) => pair.ratio);
+  const subjectRate = spreadOf(pairs.map((pair) => pair.subject.rate));
   const ratio = spreadOf(pairs.map((pair) => pair.ratio));
   return {
     ...spec,
-    subjectRate: spreadOf(pairs.map((pair) => pair.subject.rate)),
+    subjectRate,
     baselineRate: spreadOf(pairs.map((pair) => pair.baseline.rate)),
     ratio,
-    holds: ratio.median >= spec.atLeast,
+    holds: ratio.median >= spec.atLeast || subjectRate.median >= (spec.orRateAtLeast ?? Infinity),
     subjectMeasure: middle.subject,
     baselineMeasure: middle.baseline,
   };
+}
+
+function toLatencyFigure(spec: LatencySpec, rounds: readonly Round[]): LatencyFigure {
+  const measures = rounds.map((round) => measureIn(round, spec.latencyOf));
+  return {
+    ...spec,
+    rate: spreadOf(measures.map(({ rate }) => rate)),
+    p50Ms: spreadOf(measures.map(({ p50Ms }) => p50Ms)),
+    p99Ms: spreadOf(measures.map(({ p99Ms }) => p99Ms)),
+    measure: middleOf(measures, ({ p50Ms }) => p50Ms),
+  };
+}
+
+function measureIn(round: Round, name: string): Measure {
+  const measure = round.get(name);
+  if (measure === undefined) {
+    throw new Error(`${name} was not measured`);
+  }
+  return measure;
+}
+
+function middleOf<Item>(items: readonly Item[], rankOf: (item: Item) => number): Item {
+  const middle = items.toSorted((a, b) => rankOf(a) - rankOf(b))[Math.floor(items.length / 2)];
+  if (middle === undefined) {
+    throw new RangeError("there must be a round");
+  }
+  return middle;
 }
 
 function spreadOf(values: readonly number[]): Spread {

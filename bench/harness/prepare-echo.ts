@@ -3,7 +3,9 @@ import { randomUUID } from "node:crypto";
 import { toBinary } from "@bufbuild/protobuf";
 import { HandoffService } from "#gen/leasehold/v1/handoff_pb.js";
 import { LeaseService } from "#gen/leasehold/v1/lease_pb.js";
+import { MailboxService } from "#gen/leasehold/v1/mailbox_pb.js";
 import { GrpcConnection } from "./grpc-connection.ts";
+import { endMailboxes, makeMailboxes } from "./make-mailboxes.ts";
 import type { EchoServer, LeaseholdServer, Stage } from "./stage.ts";
 
 /** The product, the echo of it that knows its answers, and a lease with a small body and room for handoffs. */
@@ -27,11 +29,19 @@ export async function prepareEcho(stage: Stage): Promise<{ leasehold: LeaseholdS
   await grpc.serverStream(claimHandoff, { claimToken, requestId: randomUUID() }, (part) => {
     claimed.push(toBinary(claimHandoff.output, part));
   });
+  const mailboxes = await makeMailboxes(stage, leasehold, 1);
+  const { dropMessage } = MailboxService.method;
+  const dropped = await grpc.unary(dropMessage, {
+    dropToken: mailboxes[0]?.dropToken ?? "",
+    body: new Uint8Array(1024),
+  });
+  await endMailboxes(stage, leasehold, mailboxes);
   grpc.close();
   await echo.process.ask("answerWith", {
     createLease: toBinary(createLease.output, created),
     getLease: toBinary(getLease.output, got),
     claimHandoff: claimed,
+    dropMessage: toBinary(dropMessage.output, dropped),
   });
   return { leasehold, echo };
 }

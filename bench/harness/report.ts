@@ -1,6 +1,6 @@
 /** Shows figures as a table: aligned for a terminal, as Markdown for a file, and as JSON for programs. */
 import type { MachineFacts } from "./machine.ts";
-import type { Figure, Measure, Spread } from "./measure.ts";
+import type { Figure, LatencyFigure, Measure, RatioFigure, Spread } from "./measure.ts";
 
 /** What a bench found. */
 export interface Findings {
@@ -53,16 +53,34 @@ export function toJson(findings: Findings): string {
 }
 
 function cellsOf(figure: Figure): readonly string[] {
-  const { title, unit, subjectRate, baselineRate, ratio, atLeast, holds, subjectMeasure, baselineMeasure } = figure;
+  return "latencyOf" in figure ? latencyCells(figure) : ratioCells(figure);
+}
+
+function ratioCells(figure: RatioFigure): readonly string[] {
+  const { title, unit, subjectRate, baselineRate, ratio, holds, subjectMeasure, baselineMeasure } = figure;
   return [
     title,
     `${showSpread(subjectRate, 0)} ${unit}`,
     `${showSpread(baselineRate, 0)}`,
     showSpread(ratio, 2),
-    `${atLeast}`,
+    figure.orRateAtLeast === undefined ? `${figure.atLeast}` : `${figure.atLeast}, or ${figure.orRateAtLeast} ${unit}`,
     holds ? "holds" : "SHORT",
     `${subjectMeasure.p50Ms.toFixed(1)}, ${subjectMeasure.p99Ms.toFixed(1)}`,
     `${showCores(subjectMeasure)}; compared ${showCores(baselineMeasure)}`,
+  ];
+}
+
+/** Its times are what it is about: they are shown with their spread. */
+function latencyCells({ title, unit, rate, p50Ms, p99Ms, measure }: LatencyFigure): readonly string[] {
+  return [
+    title,
+    `${showSpread(rate, 0)} ${unit}`,
+    "",
+    "",
+    "",
+    "",
+    `${showSpread(p50Ms, 1)}, ${showSpread(p99Ms, 1)}`,
+    showCores(measure),
   ];
 }
 
@@ -71,5 +89,9 @@ function showSpread({ median, lowest, highest }: Spread, digits: number): string
 }
 
 function showCores({ cores }: Measure): string {
-  return [cores.server, cores.database, cores.load].map((busy) => busy?.toFixed(2) ?? "?").join(", ");
+  return [
+    cores.server.toFixed(2),
+    cores.database?.toFixed(2) ?? "?",
+    ...(cores.load === undefined ? [] : [cores.load.toFixed(2)]),
+  ].join(", ");
 }

@@ -7,17 +7,22 @@ import pg from "pg";
 import { AdminService } from "#gen/leasehold/v1/admin_pb.js";
 import { type EmbeddedPostgres, startEmbeddedPostgres } from "../../src/database/embedded/start-embedded-postgres.ts";
 import type { EchoCommands } from "../echo-server.ts";
-import type { LoadCommands, LoadTask } from "../load.ts";
+import type { LoadAddress, LoadCommands, LoadTask } from "../load.ts";
+import type { PgBossOperation } from "../pg-boss-peer.ts";
+import type { PostgresSaverOperation } from "../postgres-saver-peer.ts";
 import type { RawCommands } from "../raw-server.ts";
 import type { ServerCommands } from "../server.ts";
-import { BenchProcess } from "./bench-process.ts";
+import { BenchProcess, type Commands } from "./bench-process.ts";
+import type { DropStream } from "./drop-to-receiver.ts";
 import { GrpcConnection } from "./grpc-connection.ts";
+import type { CallTask } from "./make-calls.ts";
 import type { Measure } from "./measure.ts";
-import { postgresCpuMs } from "./postgres-cpu.ts";
+import { type MeasuredProcess, Meter } from "./meter.ts";
+import type { PeerCommands } from "./serve-peer.ts";
 
 /** A server that can be put under load. */
 export interface Server {
-  readonly process: Pick<BenchProcess<Record<never, never>>, "ask">;
+  readonly process: MeasuredProcess;
   readonly grpcPort: number;
   readonly httpPort: number;
   /** The key of the one account that all load of this server belongs to. */
@@ -27,6 +32,8 @@ export interface Server {
 /** The product, with a database of its own. */
 export interface LeaseholdServer extends Server {
   readonly databaseUrl: string;
+  /** What its process was given. */
+  readonly environment: Readonly<Record<string, string>>;
 }
 
 /** The server that answers without doing anything. */
@@ -34,8 +41,22 @@ export interface EchoServer extends Server {
   readonly process: BenchProcess<EchoCommands>;
 }
 
-/** What a run is of: the load's task without its target. */
-export type Run = Pick<LoadTask, "operation" | "stop"> & Partial<Pick<LoadTask, "callers" | "inputs">>;
+/** A library over a database of its own, in a process that calls it. */
+export interface Peer<Operation extends string> {
+  readonly process: BenchProcess<PeerCommands<Operation>>;
+}
+
+/** What a run is of: a task of an operation, without what is usual. */
+type RunOf<Operation extends string> = Pick<CallTask<Operation>, "operation" | "stop"> & Partial<CallTask<Operation>>;
+
+/** What a run by the load is of. */
+export type Run = RunOf<LoadTask["operation"]>;
+
+/** A measure, and what the calls gave. */
+export interface Measured {
+  readonly measure: Measure;
+  readonly outputs: readonly string[];
+}
 
 /** How many callers there are unless a run says otherwise. */
 export const manyCallers = 64;
@@ -45,16 +66,19 @@ export class Stage {
   readonly folder: string;
   readonly #postgres: EmbeddedPostgres;
   readonly #load = new BenchProcess<LoadCommands>("load");
-  readonly #profileFolder: string | undefined;
+  readonly #meter: Meter;
   readonly #processes: BenchProcess<Record<never, never>>[] = [this.#load];
   readonly #leaseholds = new Map<string, Promise<LeaseholdServer>>();
   #echo: Promise<EchoServer> | undefined;
   #raw: Promise<Server> | undefined;
+  #sibling: Promise<Server> | undefined;
+  #pgBoss: Promise<Peer<PgBossOperation>> | undefined;
+  #postgresSaver: Promise<Peer<PostgresSaverOperation>> | undefined;
 
   private constructor(folder: string, postgres: EmbeddedPostgres, profileFolder: string | undefined) {
     this.folder = folder;
     this.#postgres = postgres;
-    this.#profileFolder = profileFolder;
+    this.#meter = new Meter(postgres.pid, profileFolder);
   }
 
   /** With a profileFolder, every measured run leaves a CPU profile of its server there. */
@@ -95,41 +119,59 @@ export class Stage {
     return this.#raw;
   }
 
+  /** Another process of a server's installation: with its database, folder and account. */
+  siblingOf(server: LeaseholdServer): Promise<Server> {
+    this.#sibling ??= this.#startSibling(server);
+    return this.#sibling;
+  }
+
+  pgBoss(): Promise<Peer<PgBossOperation>> {
+    this.#pgBoss ??= this.#startPeer("pg-boss-peer", "pg_boss");
+    return this.#pgBoss;
+  }
+
+  postgresSaver(): Promise<Peer<PostgresSaverOperation>> {
+    this.#postgresSaver ??= this.#startPeer("postgres-saver-peer", "postgres_saver");
+    return this.#postgresSaver;
+  }
+
   /** Makes calls that are not measured, and gives their outputs. */
   async call(server: Server, run: Run): Promise<readonly string[]> {
     return (await this.#load.ask("run", taskOf(server, run))).outputs;
   }
 
   /** Makes calls and measures them. `unitsPerCall`: what a call moves, in the unit of its figure. */
-  async measure(
-    server: Server,
-    name: string,
-    run: Run,
-    unitsPerCall = 1,
-  ): Promise<{ readonly measure: Measure; readonly outputs: readonly string[] }> {
-    if (this.#profileFolder !== undefined) {
-      await server.process.ask("startProfile", null);
-    }
-    const before = await this.#busyMs(server);
-    const result = await this.#load.ask("run", taskOf(server, run));
-    const after = await this.#busyMs(server);
-    if (this.#profileFolder !== undefined) {
-      await server.process.ask("stopProfile", join(this.#profileFolder, `${name.replaceAll(/\W+/g, "-")}.cpuprofile`));
-    }
-    const measure = {
-      rate: (result.calls * unitsPerCall * 1000) / result.elapsedMs,
-      p50Ms: result.p50Ms,
-      p99Ms: result.p99Ms,
-      cores: {
-        load: result.cpuMs / result.elapsedMs,
-        server: (after.server - before.server) / result.elapsedMs,
-        database:
-          after.database === undefined || before.database === undefined
-            ? undefined
-            : (after.database - before.database) / result.elapsedMs,
-      },
-    };
+  async measure(server: Server, name: string, run: Run, unitsPerCall = 1): Promise<Measured> {
+    const work = () => this.#load.ask("run", taskOf(server, run));
+    const { measure, result } = await this.#meter.measure([server.process], name, unitsPerCall, work);
     return { measure, outputs: result.outputs };
+  }
+
+  /** Lets a peer make calls that are not measured. */
+  async callPeer<Operation extends string>(peer: Peer<Operation>, run: RunOf<Operation>): Promise<void> {
+    await peer.process.ask("run", { ...usualRun, ...run });
+  }
+
+  /** Lets a peer make calls, and measures them. */
+  async measurePeer<Operation extends string>(
+    peer: Peer<Operation>,
+    name: string,
+    run: RunOf<Operation>,
+  ): Promise<Measured> {
+    const work = () => peer.process.ask("run", { ...usualRun, ...run });
+    const { measure, result } = await this.#meter.measure([peer.process], name, 1, work);
+    return { measure: { ...measure, cores: { ...measure.cores, load: undefined } }, outputs: result.outputs };
+  }
+
+  /** Drops to one server for a receiver that waits at another, and measures how long each message took. */
+  async measureWake(
+    { dropping, receiving }: { readonly dropping: Server; readonly receiving: Server },
+    name: string,
+    drops: DropStream,
+  ): Promise<Measure> {
+    const task = { ...drops, dropAt: addressOf(dropping), receiveAt: addressOf(receiving) };
+    const work = () => this.#load.ask("wake", task);
+    return (await this.#meter.measure([dropping.process, receiving.process], name, 1, work)).measure;
   }
 
   /** Ends every process, Postgres last, and removes the folder. */
@@ -139,23 +181,29 @@ export class Stage {
     await rm(this.folder, { recursive: true, force: true });
   }
 
-  async #busyMs(server: Server): Promise<{ server: number; database: number | undefined }> {
-    const database = await postgresCpuMs(this.#postgres.pid);
-    return { server: await server.process.ask("cpuMs", null), database };
-  }
-
   async #startLeasehold(name: string): Promise<LeaseholdServer> {
     const databaseUrl = await this.#createDatabase(name);
     const adminToken = randomBytes(24).toString("hex");
     const dataDir = join(this.folder, name);
     await mkdir(dataDir);
-    const process = this.#start<ServerCommands>("server", {
+    const environment = {
       ...serverSettings(databaseUrl),
       LEASEHOLD_DATA_DIR: dataDir,
       LEASEHOLD_ADMIN_TOKEN: adminToken,
-    });
+    };
+    const process = this.#start<ServerCommands>("server", environment);
     const ports = await process.ask("ports", null);
-    return { process, ...ports, databaseUrl, bearer: await makeAccount(ports.grpcPort, adminToken) };
+    return { process, ...ports, databaseUrl, environment, bearer: await makeAccount(ports.grpcPort, adminToken) };
+  }
+
+  async #startSibling({ environment, bearer }: LeaseholdServer): Promise<Server> {
+    const process = this.#start<ServerCommands>("server", environment);
+    return { process, ...(await process.ask("ports", null)), bearer };
+  }
+
+  async #startPeer<Operation extends string>(program: string, databaseName: string): Promise<Peer<Operation>> {
+    const databaseUrl = await this.#createDatabase(databaseName);
+    return { process: this.#start<PeerCommands<Operation>>(program, { DATABASE_URL: databaseUrl }) };
   }
 
   async #startEcho({ databaseUrl, bearer }: LeaseholdServer): Promise<EchoServer> {
@@ -170,10 +218,7 @@ export class Stage {
     return { process, ...(await process.ask("ports", null)), grpcPort: 0, bearer: "none" };
   }
 
-  #start<Own extends ServerCommands | EchoCommands | RawCommands>(
-    program: string,
-    environment: Record<string, string>,
-  ): BenchProcess<Own> {
+  #start<Own extends Commands>(program: string, environment: Readonly<Record<string, string>>): BenchProcess<Own> {
     const process = new BenchProcess<Own>(program, environment);
     this.#processes.push(process);
     return process;
@@ -190,9 +235,15 @@ export class Stage {
   }
 }
 
+/** Of a run that does not say otherwise. */
+const usualRun = { callers: manyCallers, inputs: [] };
+
 function taskOf(server: Server, run: Run): LoadTask {
-  const { grpcPort, httpPort, bearer } = server;
-  return { callers: manyCallers, inputs: [], ...run, grpcPort, httpPort, bearer };
+  return { ...usualRun, ...run, ...addressOf(server) };
+}
+
+function addressOf({ grpcPort, httpPort, bearer }: Server): LoadAddress {
+  return { grpcPort, httpPort, bearer };
 }
 
 function serverSettings(databaseUrl: string): Record<string, string> {
