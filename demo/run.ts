@@ -1,7 +1,5 @@
 /** The demo: the main job on a real file, with a server of its own, two agents in processes of their own, and a bad network. */
-import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
-import { once } from "node:events";
 import { createReadStream } from "node:fs";
 import { mkdtemp, rm, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -13,10 +11,13 @@ import { LedgerEntry_Kind } from "#gen/leasehold/v1/account_pb.js";
 import { Lease_EndReason, Lease_State } from "#gen/leasehold/v1/lease_pb.js";
 import { showBytes, showDollars } from "../src/cli/show-values.ts";
 import { type Connection, connect } from "../src/client/connection.ts";
+import { runAgent } from "./agents.ts";
 import { CuttingProxy } from "./cutting-proxy.ts";
 import { DemoServer } from "./demo-server.ts";
+import { tellMailbox } from "./mailbox.ts";
 import { require, say } from "./output.ts";
 import { recordInReadme, startRecording } from "./recording.ts";
+import { tellWorkflow } from "./workflow.ts";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 
@@ -39,6 +40,12 @@ async function runDemo(file: string): Promise<void> {
   say("\nAll as promised.");
 }
 
+/** What the first agent leaves behind. */
+interface Sent {
+  readonly leaseId: string;
+  readonly claimToken: string;
+}
+
 async function tell(server: DemoServer, file: string, received: string): Promise<void> {
   const sizeBytes = (await stat(file)).size;
   const connection = connect({ url: server.httpUrl, bearer: server.apiKey });
@@ -48,19 +55,20 @@ async function tell(server: DemoServer, file: string, received: string): Promise
       `1. An agent leases room for a file of ${showBytes(BigInt(sizeBytes))} and uploads it. Half way, its connection breaks.`,
     );
     proxy.cutOnce({ direction: "up", afterBytes: Math.ceil(sizeBytes / 2) });
-    const sent = await runAgent("sender.ts", [proxy.url, server.apiKey, file]);
+    const sent = await runAgent<Sent>("sender.ts", [proxy.url, server.apiKey, file]);
+    const { leaseId = "", claimToken = "" } = sent ?? {};
     say("  issued a token for one claim, after which the lease ends; then the agent's process ended");
 
     say(
       "\n2. Another agent, without an account, looks at the token and takes the file. Half way, its connection breaks.",
     );
     proxy.cutOnce({ direction: "down", afterBytes: Math.ceil(sizeBytes / 2) });
-    await runAgent("receiver.ts", [proxy.url, sent.claimToken, received]);
+    await runAgent("receiver.ts", [proxy.url, claimToken, received]);
     require((await sha256Of(received)) === (await sha256Of(file)), "the second agent has exactly those bytes");
 
     say("\n3. The lease is gone.");
-    await requireGone(server, sent.leaseId, sent.claimToken);
-    const { lease } = await connection.leases.getLease({ leaseId: sent.leaseId });
+    await requireGone(server, leaseId, claimToken);
+    const { lease } = await connection.leases.getLease({ leaseId });
     require(lease?.endReason === Lease_EndReason.LAST_CLAIM &&
       lease.destroyTime !== undefined, "it ended with its last claim, and its content is destroyed");
   } finally {
@@ -70,7 +78,13 @@ async function tell(server: DemoServer, file: string, received: string): Promise
   say("\n4. A lease of two seconds ends by itself.");
   await letExpire(server, connection);
 
-  say("\n5. The ledger.");
+  say("\n5. A worker saves where it is after each part of the file. It is killed, and another carries on.");
+  await tellWorkflow(server, connection, file);
+
+  say("\n6. Three senders that nobody knows fill a mailbox, and its owner drains it.");
+  await tellMailbox(connection);
+
+  say("\n7. The ledger.");
   await showLedger(connection);
 }
 
@@ -122,21 +136,4 @@ async function sha256Of(file: string): Promise<string> {
     hash.update(chunk as Buffer);
   }
   return hash.digest("hex");
-}
-
-/** Runs one agent in a process of its own, to its end. */
-async function runAgent(script: string, args: readonly string[]): Promise<{ leaseId: string; claimToken: string }> {
-  const agent = spawn(process.execPath, [join(root, "demo", script), ...args], {
-    stdio: ["ignore", "pipe", "inherit", "ipc"],
-  });
-  agent.stdout?.on("data", (text: Buffer) => process.stdout.write(text));
-  let told = { leaseId: "", claimToken: "" };
-  agent.on("message", (message) => {
-    told = message as typeof told;
-  });
-  const [code] = (await once(agent, "close")) as [number | null];
-  if (code !== 0) {
-    throw new Error(`${script} ended with ${code}`);
-  }
-  return told;
 }

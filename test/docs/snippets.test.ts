@@ -61,6 +61,8 @@ async function runSnippet(snippet: Snippet): Promise<string> {
       LEASEHOLD_URL: leasehold.httpUrl,
       LEASEHOLD_API_KEY: account.apiKey,
       CLAIM_URL: claimUrlIn(printed),
+      // Where the command line remembers which lease of a workflow it writes to.
+      XDG_STATE_HOME: join(folder, "state"),
     },
   });
   return stdout + stderr;
