@@ -49,7 +49,7 @@ import { type MountedService, mountService } from "./server/service-implementati
 import { StorageBodies } from "./storage/storage-body.ts";
 import { storageRoutes } from "./storage/storage-routes.ts";
 import { storageService } from "./storage/storage-service.ts";
-import { StorageUploads } from "./storage/storage-upload.ts";
+import { StorageUploads } from "./storage/storage-uploads.ts";
 import { StorageVariant } from "./storage/storage-variant.ts";
 import { sweepTasks } from "./sweeper/sweep-tasks.ts";
 import { Sweeper } from "./sweeper/sweeper.ts";

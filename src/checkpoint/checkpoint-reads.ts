@@ -1,14 +1,15 @@
 /** Finds checkpoints for those who may read them: by lease, by workflow or by both, many look-ups in one round trip. */
+import { Lease_Variant } from "#gen/leasehold/v1/lease_pb.js";
 import { type Caller, requireAccess } from "../account/caller.ts";
 import { type ScopeName, scopeBits } from "../account/scopes.ts";
 import type { Database } from "../database/database.ts";
 import { GroupCommit } from "../database/group-commit.ts";
 import { invalidField, notFound } from "../errors/leasehold-error.ts";
 import type { AccountUuid, KeyUuid, LeaseUuid } from "../ids/ids.ts";
-import { endOf, isLeaseRow, type LeaseRow, requireLive } from "../lease/lease-row.ts";
+import { endOf, isLeaseRow, type LeaseRow, requireLive, requireVariant } from "../lease/lease-row.ts";
 import { leaseUuidOf } from "../lease/lease-service.ts";
 import type { CallerColumns } from "../lease/lease-statements.ts";
-import { type FoundRow, isVersionRow, type KeptVersion, missingVersion, requireCheckpoint } from "./checkpoint-row.ts";
+import { type FoundRow, isVersionRow, type KeptVersion, missingVersion } from "./checkpoint-row.ts";
 import { findCheckpoints, getCheckpoints } from "./checkpoint-statements.ts";
 
 /** Which lease a call is for: at least one of the two. */
@@ -74,7 +75,7 @@ export class CheckpointReads {
       throw notFound("lease");
     }
     requireLive(row, row.now);
-    requireCheckpoint(row);
+    requireVariant(row, Lease_Variant.CHECKPOINT, "checkpoints");
     const { workflow_id, retained_versions } = row;
     if (workflow_id === null || retained_versions === null) {
       throw notFound("lease");

@@ -1,5 +1,4 @@
 /** The rows of Checkpoint leases as statements return them. */
-import { Lease_Variant } from "#gen/leasehold/v1/lease_pb.js";
 import type { DatabaseTime } from "../database/row-types.ts";
 import { LeaseholdError, notFound } from "../errors/leasehold-error.ts";
 import type { LeaseRow, MaybeLeaseRow } from "../lease/lease-row.ts";
@@ -46,18 +45,6 @@ export function isVersionRow<Row extends MaybeVersionRow>(row: Row): row is Row 
 export function oldestVersion(latest: bigint, retainedVersions: number): bigint {
   const oldest = latest - BigInt(retainedVersions) + 1n;
   return oldest > 1n ? oldest : 1n;
-}
-
-/** @throws LeaseholdError WRONG_VARIANT for a lease that has no checkpoints. */
-export function requireCheckpoint(row: LeaseRow): void {
-  if (row.variant !== Lease_Variant.CHECKPOINT) {
-    const variant = `VARIANT_${Lease_Variant[row.variant]}`;
-    throw new LeaseholdError(
-      "WRONG_VARIANT",
-      `The lease is ${variant}, which has no checkpoints: use the calls of its variant.`,
-      { metadata: { variant } },
-    );
-  }
 }
 
 /** The error of a version that is not there. 0 stands for the latest. */

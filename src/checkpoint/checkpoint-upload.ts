@@ -2,7 +2,7 @@
 import { crc32 } from "node:zlib";
 import type { PutCheckpointRequest, UploadCheckpointRequest } from "#gen/leasehold/v1/checkpoint_pb.js";
 import type { Caller } from "../account/caller.ts";
-import { invalidField, LeaseholdError } from "../errors/leasehold-error.ts";
+import { checksumMismatch, invalidField, LeaseholdError } from "../errors/leasehold-error.ts";
 import type { LeaseWatch } from "../lease/lease-watch.ts";
 import type { Call } from "../server/call.ts";
 import type { CheckpointInit } from "./checkpoint-bodies.ts";
@@ -119,12 +119,6 @@ function requireSha256(request: UploadCheckpointRequest, sha256: Buffer): void {
   if (request.sha256.length > 0 && !sha256.equals(request.sha256)) {
     throw checksumMismatch("sha256");
   }
-}
-
-function checksumMismatch(field: string): LeaseholdError {
-  return new LeaseholdError("CHECKSUM_MISMATCH", `The data does not have the ${field} sent with it: send it again.`, {
-    metadata: { field },
-  });
 }
 
 function offsetMismatch(offset: bigint, receivedBytes: bigint): LeaseholdError {

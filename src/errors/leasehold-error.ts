@@ -55,6 +55,13 @@ export function outOfBounds(field: string, value: bigint, min: bigint, max: bigi
   });
 }
 
+/** The error of data that does not have the checksum sent with it. */
+export function checksumMismatch(field: string): LeaseholdError {
+  return new LeaseholdError("CHECKSUM_MISMATCH", `The data does not have the ${field} sent with it: send it again.`, {
+    metadata: { field },
+  });
+}
+
 /** The one NOT_FOUND: unknown and foreign things give the same bytes, so it takes nothing that could tell them apart. */
 export function notFound(
   noun: "lease" | "handoff" | "key" | "account" | "token" | "claim" | "checkpoint",

@@ -1,5 +1,5 @@
 /** A row of `lease` as statements return it, and what follows from it at a moment of the database's clock. */
-import { Lease_EndReason, Lease_State } from "#gen/leasehold/v1/lease_pb.js";
+import { Lease_EndReason, Lease_State, Lease_Variant } from "#gen/leasehold/v1/lease_pb.js";
 import type { DatabaseTime } from "../database/row-types.ts";
 import { LeaseholdError } from "../errors/leasehold-error.ts";
 import type { AccountUuid, KeyUuid, LeaseUuid } from "../ids/ids.ts";
@@ -134,6 +134,19 @@ export function requireState(row: LeaseRow, now: DatabaseTime, state: Lease_Stat
         metadata: { state: `STATE_${name}` },
       },
     );
+  }
+}
+
+/**
+ * Refuses a lease of another variant, which has none of what the call is about.
+ *
+ * @throws LeaseholdError WRONG_VARIANT.
+ */
+export function requireVariant(row: LeaseRow, expected: Lease_Variant, content: string): void {
+  if (row.variant !== expected) {
+    const variant = `VARIANT_${Lease_Variant[row.variant]}`;
+    const message = `The lease is ${variant}, which has no ${content}: use the calls of its variant.`;
+    throw new LeaseholdError("WRONG_VARIANT", message, { metadata: { variant } });
   }
 }
 

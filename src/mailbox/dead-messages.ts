@@ -1,15 +1,15 @@
 /** Brings dead messages back. */
+import { Lease_Variant } from "#gen/leasehold/v1/lease_pb.js";
 import type { RedriveMessagesRequest } from "#gen/leasehold/v1/mailbox_pb.js";
 import { type Caller, requireAccess } from "../account/caller.ts";
 import { scopeBits } from "../account/scopes.ts";
 import type { Database } from "../database/database.ts";
 import { notFound } from "../errors/leasehold-error.ts";
 import { formatId, type LeaseUuid, parseId } from "../ids/ids.ts";
-import { isLeaseRow, requireLive } from "../lease/lease-row.ts";
+import { isLeaseRow, requireLive, requireVariant } from "../lease/lease-row.ts";
 import { leaseUuidOf } from "../lease/lease-service.ts";
 import type { Wakeups } from "../wakeups/wakeups.ts";
 import { buryExhausted, redriveMessages } from "./dead-statements.ts";
-import { requireMailbox } from "./require-mailbox.ts";
 
 /** How many messages one call brings back, and one statement buries. */
 const atOnce = 1_000;
@@ -60,7 +60,7 @@ export async function redrive(
     throw notFound("lease");
   }
   requireLive(first, first.now);
-  requireMailbox(first);
+  requireVariant(first, Lease_Variant.MAILBOX, "messages");
   const messageIds = rows.flatMap(({ message_id }) => (message_id === null ? [] : [formatId("msg", message_id)]));
   if (messageIds.length > 0) {
     options.wakeups.changed(leaseId);

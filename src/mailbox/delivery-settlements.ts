@@ -1,4 +1,5 @@
 /** Settles deliveries by their receipts: those who meet on one mailbox are served by one statement, each with its own outcomes. */
+import { Lease_Variant } from "#gen/leasehold/v1/lease_pb.js";
 import { ReceiptResult_Outcome as Outcome } from "#gen/leasehold/v1/mailbox_pb.js";
 import { type Caller, requireAccess } from "../account/caller.ts";
 import { scopeBits } from "../account/scopes.ts";
@@ -7,12 +8,11 @@ import { type Again, again, GroupCommit } from "../database/group-commit.ts";
 import type { DatabaseTime } from "../database/row-types.ts";
 import { notFound } from "../errors/leasehold-error.ts";
 import type { LeaseUuid } from "../ids/ids.ts";
-import { isLeaseRow, requireLive } from "../lease/lease-row.ts";
+import { isLeaseRow, requireLive, requireVariant } from "../lease/lease-row.ts";
 import type { Wakeups } from "../wakeups/wakeups.ts";
 import { type DeliveryName, parseReceipt } from "./receipt.ts";
 import { ackMessages, extendMessages, nackMessages, type SettledRow } from "./receipt-statements.ts";
 import type { ReceiveWindows } from "./receive-windows.ts";
-import { requireMailbox } from "./require-mailbox.ts";
 
 /** What settling needs. */
 export interface SettlementsOptions {
@@ -105,7 +105,7 @@ export class Settlements {
       throw notFound("lease");
     }
     requireLive(row, row.now);
-    requireMailbox(row);
+    requireVariant(row, Lease_Variant.MAILBOX, "messages");
     const results = new BatchResults(way, row, holdNumbers);
     if (way.endsHold) {
       this.#options.windows.settled(leaseId, results.over);

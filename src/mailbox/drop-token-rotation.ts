@@ -1,18 +1,19 @@
 /** Replaces a mailbox's drop token, and shows the new one again to the request_id that made it. */
+
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
+import { Lease_Variant } from "#gen/leasehold/v1/lease_pb.js";
 import { type RotateDropTokenRequest, RotateDropTokenRequestSchema } from "#gen/leasehold/v1/mailbox_pb.js";
 import { type Caller, requireAccess } from "../account/caller.ts";
 import { scopeBits } from "../account/scopes.ts";
 import { LeaseholdError, notFound } from "../errors/leasehold-error.ts";
 import { digestRequest, requireSameRequest } from "../idempotency/idempotency.ts";
 import type { LeaseUuid } from "../ids/ids.ts";
-import { isLeaseRow, requireLive } from "../lease/lease-row.ts";
+import { isLeaseRow, requireLive, requireVariant } from "../lease/lease-row.ts";
 import { leaseUuidOf } from "../lease/lease-service.ts";
 import { toTimestamp, wholeSeconds } from "../proto-values/proto-time.ts";
 import { deriveToken, hashToken } from "../secrets/secret-token.ts";
 import type { MailboxServiceOptions } from "./mailbox-options.ts";
 import { findDropToken, maxDropTokensPerLease, rotateDropToken } from "./mailbox-statements.ts";
-import { requireMailbox } from "./require-mailbox.ts";
 
 interface RotatedToken {
   readonly dropToken: string;
@@ -63,7 +64,7 @@ export class DropTokenRotation {
       throw notFound("lease");
     }
     requireLive(row, row.now);
-    requireMailbox(row);
+    requireVariant(row, Lease_Variant.MAILBOX, "messages");
     const { drop_token_generation: generation, drop_token_key_version: keyVersion } = row;
     if (generation === null || keyVersion === null) {
       throw new Error("a live mailbox lease has no mailbox");

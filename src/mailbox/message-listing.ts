@@ -1,5 +1,7 @@
 /** Pages of messages, dead or not, for the owner. */
+
 import type { MessageInitShape } from "@bufbuild/protobuf";
+import { Lease_Variant } from "#gen/leasehold/v1/lease_pb.js";
 import {
   DeadMessage_Reason as DeadReason,
   type ListDeadMessagesRequest,
@@ -13,7 +15,7 @@ import { scopeBits } from "../account/scopes.ts";
 import type { Database, Statement } from "../database/database.ts";
 import type { DatabaseTime } from "../database/row-types.ts";
 import { invalidField, notFound } from "../errors/leasehold-error.ts";
-import { isLeaseRow, requireLive } from "../lease/lease-row.ts";
+import { isLeaseRow, requireLive, requireVariant } from "../lease/lease-row.ts";
 import type { LeaseSeals } from "../lease/lease-seals.ts";
 import { leaseUuidOf } from "../lease/lease-service.ts";
 import { pageSizeOf } from "../proto-values/paging.ts";
@@ -22,7 +24,6 @@ import { messageOpener } from "./delivery-opening.ts";
 import { messageStates } from "./mailbox-statements.ts";
 import { type ListedColumns, type ListedRow, listDeadMessages, listMessages } from "./message-listing-statements.ts";
 import { formatSequence, parseSequence } from "./receipt.ts";
-import { requireMailbox } from "./require-mailbox.ts";
 
 /** What listing needs. */
 export interface MessageListingOptions {
@@ -94,7 +95,7 @@ export class MessageListing {
       throw notFound("lease");
     }
     requireLive(first, first.now);
-    requireMailbox(first);
+    requireVariant(first, Lease_Variant.MAILBOX, "messages");
     const rows = found.filter(isListed).filter((row) => !row.is_beyond);
     const last = rows.at(-1);
     const openSealed = await messageOpener(seals, first);

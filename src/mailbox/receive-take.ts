@@ -1,15 +1,15 @@
 /** Takes messages of one mailbox for all who ask, in one statement, and deals them out. */
+import { Lease_Variant } from "#gen/leasehold/v1/lease_pb.js";
 import { accessRefusal, type Caller } from "../account/caller.ts";
 import type { Access } from "../account/caller-statements.ts";
 import { scopeBits } from "../account/scopes.ts";
 import type { Database } from "../database/database.ts";
 import type { DatabaseTime } from "../database/row-types.ts";
 import { LeaseholdError, notFound } from "../errors/leasehold-error.ts";
-import { isLeaseRow, type LeaseRow, type MaybeLeaseRow, requireLive } from "../lease/lease-row.ts";
+import { isLeaseRow, type LeaseRow, type MaybeLeaseRow, requireLive, requireVariant } from "../lease/lease-row.ts";
 import type { WaitedLease } from "../wakeups/wakeups.ts";
 import { type PackedDelivery, unpackDeliveries } from "./delivery-packing.ts";
 import { receiveMessages } from "./receive-statement.ts";
-import { requireMailbox } from "./require-mailbox.ts";
 
 /** Somebody who asks for messages. */
 export interface Asker {
@@ -133,7 +133,7 @@ function judge(row: MaybeLeaseRow & { readonly now: DatabaseTime }, askedAtMs: n
       throw notFound("lease");
     }
     requireLive(row, row.now);
-    requireMailbox(row);
+    requireVariant(row, Lease_Variant.MAILBOX, "messages");
     return { lease: row, now: row.now, askedAtMs };
   } catch (error) {
     if (error instanceof LeaseholdError) {

@@ -1,17 +1,18 @@
 /** The method of MailboxService that shows what became of a mailbox's webhook notifications. */
+
 import type { MessageInitShape } from "@bufbuild/protobuf";
+import { Lease_Variant } from "#gen/leasehold/v1/lease_pb.js";
 import type { MailboxService, WebhookDeliverySchema } from "#gen/leasehold/v1/mailbox_pb.js";
 import { type Callers, requireAccess } from "../account/caller.ts";
 import { scopeBits } from "../account/scopes.ts";
 import type { Database } from "../database/database.ts";
 import { invalidField, notFound } from "../errors/leasehold-error.ts";
 import { formatId } from "../ids/ids.ts";
-import { isLeaseRow, requireLive } from "../lease/lease-row.ts";
+import { isLeaseRow, requireLive, requireVariant } from "../lease/lease-row.ts";
 import { leaseUuidOf } from "../lease/lease-service.ts";
 import { pageSizeOf } from "../proto-values/paging.ts";
 import { toTimestamp } from "../proto-values/proto-time.ts";
 import type { ServiceImplementation } from "../server/service-implementation.ts";
-import { requireMailbox } from "./require-mailbox.ts";
 import { type DeliveryRow, isDeliveryRow, listWebhookDeliveries } from "./webhook-statements.ts";
 
 type WebhookMethods = Pick<ServiceImplementation<typeof MailboxService>, "listWebhookDeliveries">;
@@ -32,7 +33,7 @@ export function webhookMethods(options: { readonly database: Database; readonly 
         throw notFound("lease");
       }
       requireLive(first, first.now);
-      requireMailbox(first);
+      requireVariant(first, Lease_Variant.MAILBOX, "messages");
       const deliveries = rows.filter((row) => isDeliveryRow(row));
       const page = deliveries.slice(0, pageSize);
       return {

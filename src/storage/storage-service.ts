@@ -2,6 +2,7 @@
 import { crc32 } from "node:zlib";
 import {
   Lease_State,
+  Lease_Variant,
   type LeaseService,
   type UploadContentPartRequest,
   type UploadContentRequest,
@@ -9,18 +10,19 @@ import {
 import { type Caller, type Callers, requireAccess } from "../account/caller.ts";
 import { scopeBits } from "../account/scopes.ts";
 import type { Database } from "../database/database.ts";
-import { invalidField, notFound } from "../errors/leasehold-error.ts";
+import { checksumMismatch, invalidField, notFound } from "../errors/leasehold-error.ts";
 import type { LeaseUuid } from "../ids/ids.ts";
-import { isLeaseRow, requireLive, requireState } from "../lease/lease-row.ts";
+import { isLeaseRow, requireLive, requireState, requireVariant } from "../lease/lease-row.ts";
 import { type CallerLeases, type LeaseAt, leaseUuidOf } from "../lease/lease-service.ts";
 import type { LeaseView } from "../lease/lease-view.ts";
 import type { LeaseWatch } from "../lease/lease-watch.ts";
 import type { Call } from "../server/call.ts";
 import type { ServiceImplementation } from "../server/service-implementation.ts";
-import { requireStorage } from "./require-storage.ts";
+import { offsetMismatch } from "./body-refusals.ts";
 import { rangeBytes, type StorageBodies } from "./storage-body.ts";
 import { findBodyOfCaller } from "./storage-statements.ts";
-import { checksumMismatch, offsetMismatch, StorageUpload, type StorageUploads } from "./storage-upload.ts";
+import { StorageUpload } from "./storage-upload.ts";
+import type { StorageUploads } from "./storage-uploads.ts";
 
 /** What the methods need. */
 export interface StorageServiceOptions {
@@ -106,7 +108,7 @@ export async function findBodyFor(database: Database, caller: Caller, leaseId: L
     throw notFound("lease");
   }
   requireLive(row, row.now);
-  requireStorage(row);
+  requireVariant(row, Lease_Variant.STORAGE, "body");
   requireState(row, row.now, Lease_State.ACTIVE);
   return { ...row, askedAtMs };
 }

@@ -1,134 +1,32 @@
-/** One upload to a Storage lease: begins where the body ends, seals what arrives, and commits it once it is synced. */
+/** One upload to a Storage lease: seals what arrives, and commits it once it is synced. */
 import { createHash, type Hash } from "node:crypto";
-import { Lease_State, Lease_Variant } from "#gen/leasehold/v1/lease_pb.js";
+import { Lease_State } from "#gen/leasehold/v1/lease_pb.js";
 import { type Caller, requireAccess } from "../account/caller.ts";
 import { scopeBits } from "../account/scopes.ts";
 import { chunkBytes } from "../content/chunk-layout.ts";
 import type { ContentStore } from "../content/content-store.ts";
 import { openTail, sealTail } from "../content/sealed-body.ts";
 import { SealedSegmentWriter } from "../content/sealed-segment.ts";
-import { maxSealsPerKey } from "../content/sealing.ts";
 import type { Database } from "../database/database.ts";
-import { LeaseholdError, notFound } from "../errors/leasehold-error.ts";
-import type { LeaseUuid } from "../ids/ids.ts";
-import { isLeaseRow, type LeaseRow, requireLive, requireState, stateOf } from "../lease/lease-row.ts";
+import { checksumMismatch, LeaseholdError, notFound } from "../errors/leasehold-error.ts";
+import { isLeaseRow, type LeaseRow, requireState } from "../lease/lease-row.ts";
 import type { LeaseSeals } from "../lease/lease-seals.ts";
 import type { LeaseAt } from "../lease/lease-service.ts";
-import { requireStorage } from "./require-storage.ts";
+import { bodyTooLarge, superseded } from "./body-refusals.ts";
 import type { StorageBodies } from "./storage-body.ts";
 import { packDetails, unpackDetails } from "./storage-details.ts";
-import { beginUpload, commitUpload, findBody, lockLease } from "./storage-statements.ts";
+import { commitUpload, findBody } from "./storage-statements.ts";
 
-/** What uploads need. */
-export interface StorageUploadsOptions {
+/** What an upload needs. */
+export interface StorageUploadOptions {
   readonly database: Database;
   readonly seals: LeaseSeals;
   readonly store: ContentStore;
   readonly bodies: StorageBodies;
 }
 
-/** Where an upload starts, and what is known of it. */
-export interface UploadStart {
-  /** Must be the offset stored. */
-  readonly offset: bigint;
-  /** Whether an offset of 0 drops what is stored, instead. */
-  readonly restart: boolean;
-  /** How many bytes are sure to come. If they do not fit, nothing is begun. */
-  readonly leastBytes: bigint;
-  /** How many may come. Undefined: as many as fit. */
-  readonly mostBytes: bigint | undefined;
-  /** Of the call. One whose peer has hung up begins nothing: a later upload may have taken its place. */
-  readonly signal: AbortSignal;
-  /** What the whole body is, if this ends it and its SHA-256 was sent ahead. */
-  readonly whole?: { readonly bodyBytes: bigint; readonly sha256: Uint8Array } | undefined;
-}
-
-/** A Content-Length may be larger than a column of 64 bits. No lease is. */
-const mostBytesTold = 2n ** 62n;
-
 /** How much of a stream may be lost to a crash: it is synced and committed each time this much has arrived. */
 const commitEveryBytes = 64n * 1024n * 1024n;
-
-/** Begins uploads. */
-export class StorageUploads {
-  readonly #options: StorageUploadsOptions;
-
-  constructor(options: StorageUploadsOptions) {
-    this.#options = options;
-  }
-
-  /**
-   * Begins to write. From now on every earlier writer of the lease fails. What is refused changes nothing: neither what
-   * is stored, nor who is writing.
-   *
-   * A lease that is active with just this whole body is given as it is: the answer to an earlier finish may have been
-   * lost, and its repeat has nothing left to do.
-   *
-   * @throws LeaseholdError OFFSET_MISMATCH, BODY_TOO_LARGE, LEASE_ENDED, WRONG_STATE, WRONG_VARIANT, LIMIT_REACHED,
-   * NOT_FOUND.
-   */
-  async begin(caller: Caller, leaseId: LeaseUuid, start: UploadStart): Promise<StorageUpload | LeaseAt> {
-    start.signal.throwIfAborted();
-    let row = await this.#begin(caller, leaseId, start, false);
-    start.signal.throwIfAborted();
-    if (row.upload_generation === null && start.restart && start.offset === 0n && mayRestart(row)) {
-      row = await this.#begin(caller, leaseId, start, true);
-      if (row.upload_generation !== null) {
-        await this.#options.store.removeEarlierSegments(leaseId, row.upload_generation);
-      }
-    }
-    if (row.upload_generation === null) {
-      if (await this.#isFinished(row, start)) {
-        return { lease: row, now: row.now };
-      }
-      throw refusedBegin(row, start);
-    }
-    return await StorageUpload.open(this.#options, caller, row, {
-      generation: row.upload_generation,
-      sealedTail: row.sealed_tail,
-      now: row.now,
-    });
-  }
-
-  async #isFinished(row: BegunRow, { whole }: UploadStart): Promise<boolean> {
-    if (whole === undefined || whole.sha256.length === 0 || row.variant !== Lease_Variant.STORAGE) {
-      return false;
-    }
-    if (stateOf(row, row.now) !== Lease_State.ACTIVE || row.content_bytes !== whole.bodyBytes) {
-      return false;
-    }
-    const { sha256 } = unpackDetails(await this.#options.seals.openDetails(row));
-    return Buffer.compare(sha256, whole.sha256) === 0;
-  }
-
-  async #begin(caller: Caller, leaseId: LeaseUuid, start: UploadStart, restart: boolean) {
-    const values = [
-      caller.ownerId,
-      caller.keyId,
-      scopeBits.write,
-      leaseId,
-      start.offset,
-      restart,
-      maxSealsPerKey,
-      start.leastBytes < mostBytesTold ? start.leastBytes : mostBytesTold,
-      start.mostBytes ?? null,
-    ];
-    const [row] = restart
-      ? await this.#options.database.transaction(
-          async (transaction) => {
-            await transaction.run(lockLease, [caller.ownerId, leaseId]);
-            return await transaction.run(beginUpload, values);
-          },
-          { repeatable: true },
-        )
-      : await this.#options.database.run(beginUpload, values, { repeatable: true });
-    requireAccess(row?.access, "write");
-    if (row === undefined || !isLeaseRow(row)) {
-      throw notFound("lease");
-    }
-    return restart && row.upload_generation !== null ? { ...row, content_bytes: 0n } : row;
-  }
-}
 
 interface Writing {
   readonly generation: number;
@@ -138,7 +36,7 @@ interface Writing {
 
 /** An upload under way. One call at a time; `finish` or `suspend` ends it. */
 export class StorageUpload {
-  readonly #options: StorageUploadsOptions;
+  readonly #options: StorageUploadOptions;
   readonly #caller: Caller;
   readonly #writer: SealedSegmentWriter;
   readonly #key: Buffer;
@@ -153,7 +51,7 @@ export class StorageUpload {
   #keepChunks = 0;
   #receivedBytes: bigint;
 
-  private constructor(options: StorageUploadsOptions, caller: Caller, lease: LeaseRow, writing: Writing, key: Buffer) {
+  private constructor(options: StorageUploadOptions, caller: Caller, lease: LeaseRow, writing: Writing, key: Buffer) {
     this.#options = options;
     this.#caller = caller;
     this.#lease = lease;
@@ -175,7 +73,7 @@ export class StorageUpload {
   }
 
   static async open(
-    options: StorageUploadsOptions,
+    options: StorageUploadOptions,
     caller: Caller,
     lease: LeaseRow,
     writing: Writing,
@@ -331,65 +229,6 @@ export class StorageUpload {
   #owner() {
     return { installationId: this.#options.seals.installationId, leaseId: this.#lease.lease_id, key: this.#key };
   }
-}
-
-/** The error of data that does not have the checksum sent with it. */
-export function checksumMismatch(field: string): LeaseholdError {
-  return new LeaseholdError("CHECKSUM_MISMATCH", `The data does not have the ${field} sent with it: send it again.`, {
-    metadata: { field },
-  });
-}
-
-/** The error of data that does not follow what is stored. */
-export function offsetMismatch(offset: bigint, storedOffset: bigint): LeaseholdError {
-  return new LeaseholdError(
-    "OFFSET_MISMATCH",
-    `Data was sent for offset ${offset}, and ${storedOffset} is next: go on from there.`,
-    {
-      metadata: { stored_offset: `${storedOffset}` },
-    },
-  );
-}
-
-function superseded(storedOffset: bigint): LeaseholdError {
-  return new LeaseholdError(
-    "STREAM_SUPERSEDED",
-    `A later upload took this one's place, and ${storedOffset} bytes are stored.`,
-    {
-      metadata: { stored_offset: `${storedOffset}` },
-    },
-  );
-}
-
-type BegunRow = LeaseRow & { readonly now: LeaseAt["now"]; readonly seals_left: boolean };
-
-function mayRestart(row: BegunRow): boolean {
-  return row.active_time === null && row.content_bytes > 0n;
-}
-
-function refusedBegin(row: BegunRow, start: UploadStart): LeaseholdError {
-  requireLive(row, row.now);
-  requireStorage(row);
-  requireState(row, row.now, Lease_State.CREATED);
-  if (!row.seals_left) {
-    return new LeaseholdError("LIMIT_REACHED", "The lease's key has sealed as often as it may: make a new lease.", {
-      metadata: { limit: "seals_per_lease", limit_value: `${maxSealsPerKey}` },
-    });
-  }
-  const { offset, leastBytes } = start;
-  if (offset !== row.content_bytes && !(start.restart && offset === 0n)) {
-    return offsetMismatch(offset, row.content_bytes);
-  }
-  return bodyTooLarge(row, offset + leastBytes);
-}
-
-function bodyTooLarge(lease: LeaseRow, bodyBytes: bigint): LeaseholdError {
-  const { size_bytes } = lease;
-  return new LeaseholdError(
-    "BODY_TOO_LARGE",
-    `The body is at least ${bodyBytes} bytes, and the lease has room for ${size_bytes}: finish it, or make a larger lease.`,
-    { metadata: { limit: "size_bytes", limit_bytes: `${size_bytes}`, value_bytes: `${bodyBytes}` } },
-  );
 }
 
 /** How many whole chunks lie before the tail of a body: the tail is its last chunk, full or not. */

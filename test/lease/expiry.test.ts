@@ -4,7 +4,7 @@ import { HandoffService } from "#gen/leasehold/v1/handoff_pb.js";
 import { Lease_EndReason, Lease_State } from "#gen/leasehold/v1/lease_pb.js";
 import { Callers } from "../../src/account/caller.ts";
 import { LongTimer } from "../../src/server/long-timer.ts";
-import { StorageUploads } from "../../src/storage/storage-upload.ts";
+import { StorageUploads } from "../../src/storage/storage-uploads.ts";
 import { seenError, seenReason } from "../server/seen-error.ts";
 import { fakeCall } from "../support/fake-call.ts";
 import { lockWaiters } from "../support/lock-wait.ts";
