@@ -665,7 +665,7 @@ export const mutations: readonly Mutation[] = [
     from: "? again : row",
     to: "? row : row",
     testFile: "test/handoff/request-id.test.ts",
-    test: "twins that wait in one batch take one slot between them, and leave the rest to others",
+    test: "a twin that commits at another server",
   },
   {
     promise: "claims",

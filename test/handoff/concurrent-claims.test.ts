@@ -34,8 +34,9 @@ for (const maxClaims of [1, 3, 100]) {
 }
 
 test("a claim is delivered although others were made and delivered while it waited for their handoff", async () => {
-  // More than the sockets take on their own, so that the last piece is not on its way before it is asked for.
-  const content = randomBytes(20_971_520);
+  // More than the sockets take on their own, so that the last piece waits to be asked for, and no more than is allowed
+  // ahead, so that it is the delivery that waits for the lock.
+  const content = randomBytes(8 * 1_048_576);
   const handedOff = await handOff(tenant, content, { maxClaims: 3 });
   const slow = await redeemers[0].redeem("http", { token: handedOff.token });
   const rest = await leasehold.database.transaction(async (transaction) => {
