@@ -11,10 +11,13 @@ import { createLease } from "./scenarios/create-lease.ts";
 import { download } from "./scenarios/download.ts";
 import { dropMessage } from "./scenarios/drop-message.ts";
 import { getCheckpoint } from "./scenarios/get-checkpoint.ts";
+import { getEntry } from "./scenarios/get-entry.ts";
 import { getLease } from "./scenarios/get-lease.ts";
 import { leaseCount } from "./scenarios/lease-count.ts";
+import { oneCaller } from "./scenarios/one-caller.ts";
 import { putCheckpoint } from "./scenarios/put-checkpoint.ts";
 import { receiveMessages } from "./scenarios/receive-messages.ts";
+import { setEntry } from "./scenarios/set-entry.ts";
 import { upload } from "./scenarios/upload.ts";
 import { wakeReceiver } from "./scenarios/wake-receiver.ts";
 
@@ -29,6 +32,9 @@ const scenarios: Readonly<Record<string, (stage: Stage) => Promise<Scenario>>> =
   wake: wakeReceiver,
   put: putCheckpoint,
   checkpoint: getCheckpoint,
+  set: setEntry,
+  entry: getEntry,
+  one: oneCaller,
   count: leaseCount,
 };
 

@@ -17,6 +17,7 @@ import { DemoServer } from "./demo-server.ts";
 import { tellMailbox } from "./mailbox.ts";
 import { require, say } from "./output.ts";
 import { recordInReadme, startRecording } from "./recording.ts";
+import { tellScratchpad } from "./scratchpad.ts";
 import { tellWorkflow } from "./workflow.ts";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
@@ -84,7 +85,10 @@ async function tell(server: DemoServer, file: string, received: string): Promise
   say("\n6. Three senders that nobody knows fill a mailbox, and its owner drains it.");
   await tellMailbox(connection);
 
-  say("\n7. The ledger.");
+  say("\n7. Three workers that know nothing of each other share a scratchpad.");
+  await tellScratchpad(server, connection, file);
+
+  say("\n8. The ledger.");
   await showLedger(connection);
 }
 

@@ -45,7 +45,8 @@ async function killAfter(args: readonly string[], versions: number): Promise<Sav
   }
 }
 
-async function countLines(file: string): Promise<number> {
+/** How many line feeds a file has. */
+export async function countLines(file: string): Promise<number> {
   let lines = 0;
   for await (const chunk of createReadStream(file)) {
     lines += (chunk as Buffer).reduce((count, byte) => (byte === 0x0a ? count + 1 : count), 0);

@@ -7,6 +7,7 @@ import { CheckpointService } from "#gen/leasehold/v1/checkpoint_pb.js";
 import { HandoffService } from "#gen/leasehold/v1/handoff_pb.js";
 import { LeaseService } from "#gen/leasehold/v1/lease_pb.js";
 import { MailboxService } from "#gen/leasehold/v1/mailbox_pb.js";
+import { ScratchpadService } from "#gen/leasehold/v1/scratchpad_pb.js";
 import { accountService } from "./account/account-service.ts";
 import { Callers } from "./account/caller.ts";
 import { adminService } from "./admin/admin-service.ts";
@@ -43,6 +44,10 @@ import { WebhookSender } from "./mailbox/webhook-sender.ts";
 import { PricingBook } from "./pricing/pricing-book.ts";
 import { PricingView } from "./pricing/pricing-view.ts";
 import { publishedLimits } from "./published-limits.ts";
+import { EntryExpiry } from "./scratchpad/entry-expiry.ts";
+import { EntryGathering } from "./scratchpad/entry-gathering.ts";
+import { scratchpadService } from "./scratchpad/scratchpad-service.ts";
+import { ScratchpadVariant } from "./scratchpad/scratchpad-variant.ts";
 import type { Call } from "./server/call.ts";
 import type { Route } from "./server/router.ts";
 import { type MountedService, mountService } from "./server/service-implementation.ts";
@@ -69,6 +74,9 @@ export interface Core {
   readonly destroyer: LeaseDestroyer;
   readonly holders: TokenHolders;
   readonly claims: Claims;
+  readonly wakeups: Wakeups;
+  /** Removes the entries of scratchpads whose time is over. */
+  readonly expiry: EntryExpiry;
 }
 
 /** What Checkpoint leases are read and written with. */
@@ -94,10 +102,19 @@ export async function openCore(config: Config, database: Database, logger: Logge
   const checkpointStore = await DirectoryStore.open(join(contentDir, "checkpoint"));
   const checkpoints = openCheckpoints(config, database, seals, checkpointStore);
   const { serverKeys } = keyFolder;
+  const wakeups = await Wakeups.open(database, logger);
+  const expiry = new EntryExpiry(database, wakeups);
   const variants = new LeaseVariants([
     new StorageVariant({ database, seals, store, bodies, maxFileBytes: config.maxFileBytes }),
     new CheckpointVariant({ database, seals, ...checkpoints, maxFileBytes: config.maxFileBytes }),
     new MailboxVariant({ database, seals, serverKeys, tokenKey: await serverKeys.latest() }),
+    new ScratchpadVariant({
+      database,
+      seals,
+      expiry,
+      gathering: new EntryGathering(database, seals),
+      maxDurationSeconds: config.scratchpadMaxDurationSeconds,
+    }),
   ]);
   const destroyer = new LeaseDestroyer(database, variants, seals);
   const holders = new TokenHolders(database);
@@ -122,6 +139,8 @@ export async function openCore(config: Config, database: Database, logger: Logge
     destroyer,
     holders,
     claims,
+    wakeups,
+    expiry,
   };
 }
 
@@ -142,7 +161,7 @@ export async function buildApi(
   core: Core,
   options: { readonly publicUrl: string; readonly adminToken: string },
 ): Promise<Api> {
-  const { config, database, variants, destroyer, seals, keyFolder, holders, claims } = core;
+  const { config, database, variants, destroyer, seals, keyFolder, holders, claims, wakeups } = core;
   const pricing = new PricingBook(database);
   await pricing.initialize({
     rateMicrosPerGibDay: config.rateMicrosPerGibDay,
@@ -172,7 +191,6 @@ export async function buildApi(
   const storageOptions = { database, callers, leases, view, watch, uploads, bodies: core.bodies, seals };
   const { publicUrl } = options;
   const handoffOptions = { database, callers, variants, holders, claims, serverKeys, publicUrl };
-  const wakeups = await Wakeups.open(database, core.logger);
   const checkpointOptions = { database, callers, seals, ...core.checkpoints, watch, wakeups, digestKey };
   const mailboxOptions = {
     database,
@@ -196,6 +214,11 @@ export async function buildApi(
       ),
       mountService(CheckpointService, checkpointService(checkpointOptions), { authenticate }),
       mountService(MailboxService, mailboxService(mailboxOptions), { authenticate }),
+      mountService(
+        ScratchpadService,
+        scratchpadService({ database, callers, seals, watch, wakeups, expiry: core.expiry, digestKey }),
+        { authenticate },
+      ),
       mountService(HandoffService, handoffService(handoffOptions), { authenticate }),
       mountService(AccountService, accountService({ database, callers, serverKeys, digestKey }), { authenticate }),
       mountService(

@@ -15,6 +15,12 @@ import {
 import { maxDropTokensPerLease } from "./mailbox/mailbox-statements.ts";
 import { attemptSeconds, mostAttempts, retrySpanSeconds, shownSeconds } from "./mailbox/webhook-schedule.ts";
 import type { PublishedLimit } from "./pricing/pricing-view.ts";
+import {
+  appendOverheadBytes,
+  entryOverheadBytes,
+  maxEntryBytesLimit,
+  rememberedDeletions,
+} from "./scratchpad/scratchpad-details.ts";
 
 /** Every published limit, from the settings and from the schema. */
 export function publishedLimits(config: Config): PublishedLimit[] {
@@ -90,6 +96,32 @@ export function publishedLimits(config: Config): PublishedLimit[] {
     limit("metadata_entries", 16, "entries", "Metadata of a checkpoint: keys of 1-63 characters."),
     limit("metadata_value_characters", 256, "characters", "A value of a checkpoint's metadata."),
     limit("put_window_seconds", requestWindowSeconds, "seconds", "How long the request_id of a put is remembered."),
+    limit("entry_key_bytes", 256, "bytes", "The key of an entry, in UTF-8."),
+    limit("entry_bytes", maxEntryBytesLimit, "bytes", "The largest max_entry_bytes of a scratchpad."),
+    limit(
+      "entry_overhead_bytes",
+      entryOverheadBytes,
+      "bytes",
+      "What an entry takes of a scratchpad's room beside its key and value.",
+    ),
+    limit(
+      "append_overhead_bytes",
+      appendOverheadBytes,
+      "bytes",
+      "What an append takes of a scratchpad's room beside its bytes.",
+    ),
+    limit(
+      "entry_deletions",
+      rememberedDeletions,
+      "deletions",
+      "Entries that are gone of which a scratchpad can still tell those who watch it from an earlier version.",
+    ),
+    limit(
+      "entry_window_seconds",
+      requestWindowSeconds,
+      "seconds",
+      "How long the request_id of a change of an entry is remembered.",
+    ),
     limit("stall_seconds", config.stallSeconds, "seconds", "How long a stream may move nothing."),
     limit("call_deadline_seconds", config.callDeadlineSeconds, "seconds", "How long a unary call may take."),
     limit(

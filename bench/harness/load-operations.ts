@@ -10,6 +10,7 @@ import { LeaseService } from "#gen/leasehold/v1/lease_pb.js";
 import { checkpointOperations } from "./checkpoint-operations.ts";
 import type { LoadTarget, Operation } from "./load-target.ts";
 import { mailboxOperations } from "./mailbox-operations.ts";
+import { scratchpadOperations } from "./scratchpad-operations.ts";
 
 /** Of the body that one claim or small upload moves. */
 const smallBodyBytes = 1024;
@@ -28,6 +29,7 @@ const piecesSha256 = hashOfPieces();
 export const loadOperations = {
   ...mailboxOperations,
   ...checkpointOperations,
+  ...scratchpadOperations,
 
   createLease: (target) => createLease(target, ""),
   createRepeatableLease: (target) => createLease(target, randomUUID()),

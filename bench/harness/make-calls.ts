@@ -22,6 +22,7 @@ export interface CallsResult {
   readonly elapsedMs: number;
   readonly p50Ms: number;
   readonly p99Ms: number;
+  readonly maxMs: number;
   /** Processor time of this process while it ran, in milliseconds. */
   readonly cpuMs: number;
   /** In order of the inputs, if that many calls were made. */
@@ -65,6 +66,7 @@ export async function timeCalls(
     elapsedMs,
     p50Ms: quantile(sorted, 0.5),
     p99Ms: quantile(sorted, 0.99),
+    maxMs: quantile(sorted, 1),
     cpuMs: (user + system) / 1000,
     outputs,
   };

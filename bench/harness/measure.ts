@@ -6,6 +6,7 @@ export interface Measure {
   readonly rate: number;
   readonly p50Ms: number;
   readonly p99Ms: number;
+  readonly maxMs: number;
   /** How many processor cores were busy, on average, in each process. */
   readonly cores: {
     readonly server: number;
@@ -36,8 +37,10 @@ export interface RatioSpec {
 /** How long the calls of one measure took, for which nothing is promised. */
 export interface LatencySpec {
   readonly title: string;
-  readonly unit: "messages/s";
+  readonly unit: "calls/s" | "messages/s";
   readonly latencyOf: string;
+  /** The measure it is shown beside, if there is one. */
+  readonly beside?: string;
 }
 
 /** A set of figures whose measures are taken in the same rounds. */
@@ -70,10 +73,16 @@ export interface RatioFigure extends RatioSpec {
   readonly baselineMeasure: Measure;
 }
 
-export interface LatencyFigure extends LatencySpec {
+export interface LatencyFigure extends LatencySpec, Latency {
+  readonly besideLatency: Latency | undefined;
+}
+
+/** How long the calls of one measure took, over all rounds. */
+export interface Latency {
   readonly rate: Spread;
   readonly p50Ms: Spread;
   readonly p99Ms: Spread;
+  readonly maxMs: Spread;
   /** Of the round in the middle. */
   readonly measure: Measure;
 }
@@ -125,12 +134,17 @@ function toRatioFigure(spec: RatioSpec, rounds: readonly Round[]): RatioFigure {
 }
 
 function toLatencyFigure(spec: LatencySpec, rounds: readonly Round[]): LatencyFigure {
-  const measures = rounds.map((round) => measureIn(round, spec.latencyOf));
+  const besideLatency = spec.beside === undefined ? undefined : toLatency(spec.beside, rounds);
+  return { ...spec, ...toLatency(spec.latencyOf, rounds), besideLatency };
+}
+
+function toLatency(name: string, rounds: readonly Round[]): Latency {
+  const measures = rounds.map((round) => measureIn(round, name));
   return {
-    ...spec,
     rate: spreadOf(measures.map(({ rate }) => rate)),
     p50Ms: spreadOf(measures.map(({ p50Ms }) => p50Ms)),
     p99Ms: spreadOf(measures.map(({ p99Ms }) => p99Ms)),
+    maxMs: spreadOf(measures.map(({ maxMs }) => maxMs)),
     measure: middleOf(measures, ({ p50Ms }) => p50Ms),
   };
 }

@@ -35,6 +35,7 @@ export class Meter {
       rate: (result.calls * unitsPerCall * 1000) / result.elapsedMs,
       p50Ms: result.p50Ms,
       p99Ms: result.p99Ms,
+      maxMs: result.maxMs,
       cores: {
         load: result.cpuMs / result.elapsedMs,
         server: (after.server - before.server) / result.elapsedMs,

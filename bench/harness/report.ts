@@ -1,6 +1,6 @@
 /** Shows figures as a table: aligned for a terminal, as Markdown for a file, and as JSON for programs. */
 import type { MachineFacts } from "./machine.ts";
-import type { Figure, LatencyFigure, Measure, RatioFigure, Spread } from "./measure.ts";
+import type { Figure, Latency, LatencyFigure, Measure, RatioFigure, Spread } from "./measure.ts";
 
 /** What a bench found. */
 export interface Findings {
@@ -18,7 +18,7 @@ const columns = [
   "ratio",
   "at least",
   "",
-  "p50, p99 ms",
+  "p50, p99, max ms",
   "cores: server, database, load",
 ];
 
@@ -65,23 +65,29 @@ function ratioCells(figure: RatioFigure): readonly string[] {
     showSpread(ratio, 2),
     figure.orRateAtLeast === undefined ? `${figure.atLeast}` : `${figure.atLeast}, or ${figure.orRateAtLeast} ${unit}`,
     holds ? "holds" : "SHORT",
-    `${subjectMeasure.p50Ms.toFixed(1)}, ${subjectMeasure.p99Ms.toFixed(1)}`,
+    [subjectMeasure.p50Ms, subjectMeasure.p99Ms, subjectMeasure.maxMs].map((ms) => ms.toFixed(1)).join(", "),
     `${showCores(subjectMeasure)}; compared ${showCores(baselineMeasure)}`,
   ];
 }
 
 /** Its times are what it is about: they are shown with their spread. */
-function latencyCells({ title, unit, rate, p50Ms, p99Ms, measure }: LatencyFigure): readonly string[] {
+function latencyCells(figure: LatencyFigure): readonly string[] {
+  const { title, unit, rate, besideLatency } = figure;
+  const all = besideLatency === undefined ? [figure] : [figure, besideLatency];
   return [
     title,
     `${showSpread(rate, 0)} ${unit}`,
+    besideLatency === undefined ? "" : showSpread(besideLatency.rate, 0),
     "",
     "",
     "",
-    "",
-    `${showSpread(p50Ms, 1)}, ${showSpread(p99Ms, 1)}`,
-    showCores(measure),
+    all.map(showTimes).join("; compared "),
+    all.map(({ measure }) => showCores(measure)).join("; compared "),
   ];
+}
+
+function showTimes({ p50Ms, p99Ms, maxMs }: Latency): string {
+  return [p50Ms, p99Ms, maxMs].map((spread) => showSpread(spread, 2)).join(", ");
 }
 
 function showSpread({ median, lowest, highest }: Spread, digits: number): string {

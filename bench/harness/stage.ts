@@ -1,4 +1,5 @@
 /** Owns what a bench runs on: Postgres, the servers and the load, each a process, all in one folder that goes at the end. */
+import { spawnSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { mkdir, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -11,6 +12,7 @@ import type { LoadAddress, LoadCommands, LoadTask } from "../load.ts";
 import type { PgBossOperation } from "../pg-boss-peer.ts";
 import type { PostgresSaverOperation } from "../postgres-saver-peer.ts";
 import type { RawCommands } from "../raw-server.ts";
+import type { RedisOperation } from "../redis-peer.ts";
 import type { ServerCommands } from "../server.ts";
 import { BenchProcess, type Commands } from "./bench-process.ts";
 import type { DropStream } from "./drop-to-receiver.ts";
@@ -74,6 +76,7 @@ export class Stage {
   #sibling: Promise<Server> | undefined;
   #pgBoss: Promise<Peer<PgBossOperation>> | undefined;
   #postgresSaver: Promise<Peer<PostgresSaverOperation>> | undefined;
+  #redis: Promise<Peer<RedisOperation> | undefined> | undefined;
 
   private constructor(folder: string, postgres: EmbeddedPostgres, profileFolder: string | undefined) {
     this.folder = folder;
@@ -133,6 +136,12 @@ export class Stage {
   postgresSaver(): Promise<Peer<PostgresSaverOperation>> {
     this.#postgresSaver ??= this.#startPeer("postgres-saver-peer", "postgres_saver");
     return this.#postgresSaver;
+  }
+
+  /** Undefined if the machine has no redis-server. */
+  redis(): Promise<Peer<RedisOperation> | undefined> {
+    this.#redis ??= this.#startRedis();
+    return this.#redis;
   }
 
   /** Makes calls that are not measured, and gives their outputs. */
@@ -204,6 +213,15 @@ export class Stage {
   async #startPeer<Operation extends string>(program: string, databaseName: string): Promise<Peer<Operation>> {
     const databaseUrl = await this.#createDatabase(databaseName);
     return { process: this.#start<PeerCommands<Operation>>(program, { DATABASE_URL: databaseUrl }) };
+  }
+
+  async #startRedis(): Promise<Peer<RedisOperation> | undefined> {
+    if (spawnSync("redis-server", ["--version"]).status !== 0) {
+      return undefined;
+    }
+    const folder = join(this.folder, "redis");
+    await mkdir(folder);
+    return { process: this.#start<PeerCommands<RedisOperation>>("redis-peer", { REDIS_DIR: folder }) };
   }
 
   async #startEcho({ databaseUrl, bearer }: LeaseholdServer): Promise<EchoServer> {

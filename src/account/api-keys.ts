@@ -6,6 +6,7 @@ import type { Database } from "../database/database.ts";
 import { LeaseholdError, notFound, outOfBounds } from "../errors/leasehold-error.ts";
 import { digestRequest, requestIdReused, requireSameRequest } from "../idempotency/idempotency.ts";
 import { type KeyUuid, newUuid } from "../ids/ids.ts";
+import { microsOf } from "../proto-values/proto-time.ts";
 import { type ApiKeyRow, isApiKeyRow } from "./account-entities.ts";
 import { ApiKeySecrets } from "./api-key-secrets.ts";
 import {
@@ -132,15 +133,11 @@ export class ApiKeys {
   }
 }
 
-/** Whole microseconds, which is what the database counts in: a fraction is rounded up. */
 function ttlMicrosOf(ttl: Duration | undefined): bigint | undefined {
-  if (ttl === undefined) {
-    return undefined;
-  }
-  if (ttl.seconds > maxTtlSeconds) {
+  if (ttl !== undefined && ttl.seconds > maxTtlSeconds) {
     throw outOfBounds("ttl", ttl.seconds, 1n, maxTtlSeconds);
   }
-  return ttl.seconds * 1_000_000n + BigInt(Math.ceil(ttl.nanos / 1_000));
+  return microsOf(ttl);
 }
 
 function refusal(row: CreatedKeyRow | undefined): Error {

@@ -5,6 +5,7 @@ import { CheckpointService } from "#gen/leasehold/v1/checkpoint_pb.js";
 import { HandoffService } from "#gen/leasehold/v1/handoff_pb.js";
 import { LeaseService } from "#gen/leasehold/v1/lease_pb.js";
 import { MailboxService } from "#gen/leasehold/v1/mailbox_pb.js";
+import { ScratchpadService } from "#gen/leasehold/v1/scratchpad_pb.js";
 import type { ScopeName } from "./scopes.ts";
 
 const scopes = new Map<DescMethod, ScopeName>([
@@ -31,6 +32,13 @@ const scopes = new Map<DescMethod, ScopeName>([
   [CheckpointService.method.watchCheckpoint, "read"],
   [CheckpointService.method.uploadCheckpoint, "write"],
   [CheckpointService.method.downloadCheckpoint, "read"],
+  [ScratchpadService.method.setEntry, "write"],
+  [ScratchpadService.method.getEntry, "read"],
+  [ScratchpadService.method.deleteEntry, "write"],
+  [ScratchpadService.method.listEntries, "read"],
+  [ScratchpadService.method.appendToEntry, "write"],
+  [ScratchpadService.method.incrementEntry, "write"],
+  [ScratchpadService.method.watchEntries, "read"],
   [HandoffService.method.issueHandoff, "write"],
   [HandoffService.method.listHandoffs, "read"],
   [HandoffService.method.revokeHandoff, "write"],

@@ -28,7 +28,7 @@ export function addClaimCommands(program: Command): void {
   clientCommand(program, "claim <token|address>", "none", "redeem a handoff token and download what it hands over")
     .addHelpText(
       "after",
-      "\nThe messages of a mailbox come as files of a folder, and items.jsonl in it tells what each is.",
+      "\nThe messages of a mailbox and the entries of a scratchpad come as files of a folder, and items.jsonl in it tells\nwhat each is.",
     )
     .option("-o, --output <path>", "the file or folder to write to (default: the content's own name, here)")
     .option("--force", "replace the file if there is one; a folder is never replaced")
@@ -96,7 +96,7 @@ async function confirm(holder: Pick<Claim, "connection" | "token">, received: Re
 
 /** However many they are just now: what is claimed are those of the moment when the claim is made. */
 function hasSeveralItems({ variant }: InspectHandoffResponse): boolean {
-  return variant === Lease_Variant.MAILBOX;
+  return variant === Lease_Variant.MAILBOX || variant === Lease_Variant.SCRATCHPAD;
 }
 
 function inspectedFields(inspected: InspectHandoffResponse): Record<string, string> {
@@ -131,7 +131,7 @@ function printItems(inspected: InspectHandoffResponse): void {
   }
   print("");
   printTable(
-    ["ITEM", "SIZE", "TYPE", "DROPPED", "ATTRIBUTES"],
+    ["ITEM", "SIZE", "TYPE", inspected.variant === Lease_Variant.MAILBOX ? "DROPPED" : "CHANGED", "ATTRIBUTES"],
     inspected.items.map((item) => [
       showText(item.name),
       showBytes(item.sizeBytes),

@@ -6,7 +6,7 @@ import type { Connection } from "../client/connection.ts";
 import { PartFile } from "../client/part-file.ts";
 import { downloadClaim, type ExpectedContent } from "../client/resumable-download.ts";
 import { type StagedItem, StagedItems } from "../client/staged-items.ts";
-import { type DownloadTarget, harmlessName } from "./download-target.ts";
+import { type DownloadTarget, itemFileName } from "./download-target.ts";
 import { leave } from "./get-command.ts";
 import { HintedError } from "./hinted-error.ts";
 import { canGoOn } from "./local-failure.ts";
@@ -84,7 +84,7 @@ export async function receiveFolder(
     claimId = await downloadItems({
       ...claim,
       folder,
-      fileNameOf: (item) => harmlessName(item.name),
+      fileNameOf: (item) => itemFileName(item.name),
       onClaim: async (id) => {
         claimId = id;
         await folder.moveTo(target.part(id));

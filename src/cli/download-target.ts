@@ -1,4 +1,5 @@
 /** Owns where a download goes: a name that harms nobody, in the folder that was asked for, and never over another file unasked. */
+import { createHash } from "node:crypto";
 import { existsSync, statSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
 import { TargetExistsError } from "../client/part-file.ts";
@@ -37,6 +38,16 @@ export function downloadTarget(options: TargetOptions, name: string, nameless: s
     throw new TargetExistsError(`${path} exists`);
   }
   return { path, replace, part: (id) => join(dirname(path), `${id}.part`) };
+}
+
+/**
+ * A file name for an item of a claim, another for each item: its own name, if that is a plain one that differs from the
+ * others on any file system. A name of another kind, such as a key with slashes, is told by items.jsonl.
+ */
+export function itemFileName(name: string): string {
+  return /^[a-z0-9_][a-z0-9_.-]{0,99}(?<!\.)$/.test(name) && name !== "items.jsonl"
+    ? name
+    : `${harmlessName(name).slice(0, 40)}~${createHash("sha256").update(name).digest("hex").slice(0, 16)}`;
 }
 
 /**

@@ -71,6 +71,7 @@ const exitOfReason: Readonly<Partial<Record<FailureReason, ExitName>>> = {
   SPEND_CEILING: "payment",
   DISK_FULL: "unavailable",
   MAILBOX_FULL: "unavailable",
+  SCRATCHPAD_FULL: "unavailable",
   WORKFLOW_IN_USE: "conflict",
   VERSION_MISMATCH: "conflict",
 };

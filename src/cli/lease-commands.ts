@@ -85,6 +85,14 @@ function detailFields({ details, sizeBytes }: Lease): Record<string, string> {
         latest: `${showBytes(details.value.latestBytes)} of ${showBytes(sizeBytes)}`,
         kept: details.value.retainedVersions === 0 ? "" : `${details.value.retainedVersions} versions`,
       };
+    case "scratchpad":
+      return details.value.maxEntryBytes === 0
+        ? {}
+        : {
+            entries: `${details.value.entryCount}, of at most ${showBytes(BigInt(details.value.maxEntryBytes))}`,
+            used: `${showBytes(details.value.usedBytes)} of ${showBytes(sizeBytes)}`,
+            version: `${details.value.version}`,
+          };
     case undefined:
       return {};
   }
@@ -102,6 +110,11 @@ function summaryOf({ details }: Lease): { readonly content: string; readonly nam
       };
     case "checkpoint":
       return { content: `version ${details.value.latestVersion}`, name: details.value.workflowId };
+    case "scratchpad":
+      return {
+        content: details.value.entryCount === 1n ? "1 entry" : `${details.value.entryCount} entries`,
+        name: "",
+      };
     case undefined:
       return { content: "", name: "" };
   }

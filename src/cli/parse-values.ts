@@ -68,6 +68,14 @@ export function parseVersion(text: string): bigint {
   return BigInt(text);
 }
 
+/** A whole number, which may be negative. */
+export function parseInteger(text: string): bigint {
+  if (!/^[+-]?\d{1,19}$/.test(text) || BigInt.asIntN(64, BigInt(text)) !== BigInt(text)) {
+    throw new InvalidArgumentError("It must be a whole number of 64 bits.");
+  }
+  return BigInt(text);
+}
+
 /** Adds `key=value` to the labels before it. */
 export function parseLabel(text: string, before: Readonly<Record<string, string>> | undefined): Record<string, string> {
   const [, key, value] = /^([^=]+)=(.*)$/s.exec(text) ?? [];

@@ -12,6 +12,7 @@ const variants = {
   storage: Lease_Variant.STORAGE,
   mailbox: Lease_Variant.MAILBOX,
   checkpoint: Lease_Variant.CHECKPOINT,
+  scratchpad: Lease_Variant.SCRATCHPAD,
 } as const;
 
 interface QuoteOptions extends ClientOptions {
@@ -63,6 +64,9 @@ function printPricing(pricing: Pricing): void {
   for (const variant of pricing.variants) {
     const sizes = `${showBytes(variant.minSizeBytes)} to ${showBytes(variant.maxSizeBytes)}`;
     print("", `${variant.variant}: ${variant.description}`, `Its size, from ${sizes}: ${variant.sizeMeaning}`);
+    if (variant.maxDuration !== undefined) {
+      print(`Its duration, at most: ${showDuration(variant.maxDuration)}`);
+    }
   }
   print("");
   printTable(

@@ -19,6 +19,7 @@ import { addProcessCommands } from "./process-commands.ts";
 import { addPutCommand } from "./put-command.ts";
 import { addReceiptCommands } from "./receipt-commands.ts";
 import { addReceiveCommand } from "./recv-command.ts";
+import { addScratchpadCommands } from "./scratchpad-commands.ts";
 
 /** Runs a command line, given without the program's own name. Never throws: the exit code tells how it went. */
 export async function run(words: readonly string[], version: string): Promise<void> {
@@ -54,6 +55,7 @@ function makeProgram(version: string, asJson: boolean): Command {
   addReceiptCommands(program);
   addMessageCommands(program);
   addCheckpointCommands(program);
+  addScratchpadCommands(program);
   addLeaseCommands(program);
   addHandoffCommand(program);
   addClaimCommands(program);

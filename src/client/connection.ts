@@ -9,6 +9,7 @@ import { CheckpointService } from "#gen/leasehold/v1/checkpoint_pb.js";
 import { HandoffService } from "#gen/leasehold/v1/handoff_pb.js";
 import { LeaseService } from "#gen/leasehold/v1/lease_pb.js";
 import { MailboxService } from "#gen/leasehold/v1/mailbox_pb.js";
+import { ScratchpadService } from "#gen/leasehold/v1/scratchpad_pb.js";
 import { fromRpc } from "./call-error.ts";
 
 /** Where a server is, and how to be let in. */
@@ -29,6 +30,7 @@ export interface Connection {
   readonly leases: Client<typeof LeaseService>;
   readonly mailboxes: Client<typeof MailboxService>;
   readonly checkpoints: Client<typeof CheckpointService>;
+  readonly scratchpads: Client<typeof ScratchpadService>;
   readonly handoffs: Client<typeof HandoffService>;
   readonly accounts: Client<typeof AccountService>;
   readonly admin: Client<typeof AdminService>;
@@ -56,6 +58,7 @@ export function connect(options: ConnectionOptions): Connection {
     leases: client(LeaseService),
     mailboxes: client(MailboxService),
     checkpoints: client(CheckpointService),
+    scratchpads: client(ScratchpadService),
     handoffs: client(HandoffService),
     accounts: client(AccountService),
     admin: client(AdminService),

@@ -193,6 +193,15 @@ export const settings = [
     description: "First longest duration of a lease; later changed by SetPricing.",
   }),
   setting({
+    variable: "LEASEHOLD_SCRATCHPAD_MAX_DURATION_SECONDS",
+    key: "scratchpadMaxDurationSeconds",
+    kind: wholeNumber(1, centurySeconds),
+    default: daySeconds,
+    unit: "seconds",
+    audience: "server",
+    description: "Longest duration of a Scratchpad lease, where that is less than the pricing's.",
+  }),
+  setting({
     variable: "LEASEHOLD_MAX_FILE_BYTES",
     key: "maxFileBytes",
     // 64 TiB: chunk numbers and file offsets stay exact far beyond it.

@@ -9,8 +9,8 @@ export interface GroupCommitOptions<Item, Outcome> {
   /** How much one statement carries at most, by `weigh`. An item that weighs more goes alone. */
   readonly maxWeight?: number;
   readonly weigh?: (item: Item) => number;
-  /** What an item changes, of which each can be changed once by a statement: a second one is for the next. */
-  readonly thingOf?: (item: Item) => string;
+  /** What an item changes, if that can be changed once by a statement: a second one is for the next. */
+  readonly thingOf?: (item: Item) => string | undefined;
   /**
    * Serves a batch of one key in the order of arrival, and gives one outcome for each item, or "again" for an item that
    * must be asked again because an earlier one of its batch was refused.

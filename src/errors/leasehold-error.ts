@@ -64,7 +64,7 @@ export function checksumMismatch(field: string): LeaseholdError {
 
 /** The one NOT_FOUND: unknown and foreign things give the same bytes, so it takes nothing that could tell them apart. */
 export function notFound(
-  noun: "lease" | "handoff" | "key" | "account" | "token" | "claim" | "checkpoint",
+  noun: "lease" | "handoff" | "key" | "account" | "token" | "claim" | "checkpoint" | "entry",
 ): LeaseholdError {
   return new LeaseholdError("NOT_FOUND", `There is no such ${noun}.`);
 }

@@ -110,6 +110,7 @@ export class Claims {
     if (request.offset !== 0n) {
       return await this.#openRequested(held, requestId, request.offset);
     }
+    await variant.refresh?.(held.ownerId, held.leaseId);
     return await this.#openNew({ held, requestId, isLasting: variant.sizeOfVersion === undefined });
   }
 

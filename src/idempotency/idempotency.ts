@@ -15,9 +15,26 @@ export const idempotencyScope = {
   dropMessage: 7,
   putCheckpoint: 8,
   rotateDropToken: 9,
+  setEntry: 10,
+  deleteEntry: 11,
+  appendToEntry: 12,
+  incrementEntry: 13,
 } as const;
 
-/** How long the request_id of a drop or a put is remembered, in seconds. Those of other calls live as long as what they made. */
+/**
+ * The RPCs whose records are kept for requestWindowSeconds: those of a lease's content. The index over them,
+ * idempotency_windowed, holds these and all later ones.
+ */
+export const windowedScopes: readonly number[] = [
+  idempotencyScope.dropMessage,
+  idempotencyScope.putCheckpoint,
+  idempotencyScope.setEntry,
+  idempotencyScope.deleteEntry,
+  idempotencyScope.appendToEntry,
+  idempotencyScope.incrementEntry,
+];
+
+/** How long the request_id of a drop, a put or a change of an entry is remembered, in seconds. Those of other calls live as long as what they made. */
 export const requestWindowSeconds = 600;
 
 /** The owner of records that no account owns: those of the operator's calls. */

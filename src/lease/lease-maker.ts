@@ -176,9 +176,9 @@ export class LeaseMaker {
   }
 }
 
-function priceOf(order: LeaseOrder, terms: PricingTerms): bigint {
-  const { priceFactor } = order.specification;
-  return priceLease(terms, { ...order.variant.pricing, ...order.request, priceFactor });
+function priceOf({ request, specification, variant }: LeaseOrder, terms: PricingTerms): bigint {
+  const { priceFactor } = specification;
+  return priceLease(terms, { ...request, priceFactor, bounds: variant.pricing });
 }
 
 const noRows: CreationRows = { terms: {} };
@@ -246,6 +246,7 @@ function toLeaseRow(item: Item, row: CreatedRow): LeaseRow {
     content_bytes: item.rows.contentBytes ?? 0n,
     content_items: 0n,
     content_version: item.rows.contentVersion ?? 0n,
+    overhead_bytes: 0n,
     epoch_seconds: item.epochSeconds,
     wrapped_key: item.wrappedKey,
     sealed_details: item.sealedDetails,

@@ -28,6 +28,6 @@ export async function quoteLease(
   }
   const terms = await pricing.current();
   const priceFactor = variant.priceFactor?.(lease);
-  const priceMicros = priceLease(terms, { ...variant.pricing, ...lease, priceFactor });
+  const priceMicros = priceLease(terms, { ...lease, priceFactor, bounds: variant.pricing });
   return { priceMicros, pricingVersion: terms.pricingVersion };
 }

@@ -29,6 +29,7 @@ export interface LeaseRow {
   readonly content_bytes: bigint;
   readonly content_items: bigint;
   readonly content_version: bigint;
+  readonly overhead_bytes: bigint;
   readonly epoch_seconds: bigint;
   readonly wrapped_key: Buffer | null;
   readonly sealed_details: Buffer | null;
@@ -58,6 +59,7 @@ const names = [
   "content_bytes",
   "content_items",
   "content_version",
+  "overhead_bytes",
   "epoch_seconds",
   "wrapped_key",
   "sealed_details",

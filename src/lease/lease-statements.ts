@@ -208,7 +208,7 @@ export const markDestroyed = writeStatement<{ owner_id: AccountUuid; lease_id: L
   ),
   forgotten as (
     update idempotency i
-    set digests = ''
+    set digests = '', answer = null
     from gone g
     where i.owner_id = g.owner_id and i.lease_id = g.lease_id
   )
@@ -243,4 +243,10 @@ export const findRefusedAmong = readStatement<{ ordinal: number; access: Exclude
     offset 0
   ) as caller
   where access <> 'OK'`,
+);
+
+/** A lease that an earlier statement has allowed to be read, as it is now. No lock. */
+export const findReadLease = readStatement<{ now: DatabaseTime } & LeaseRow>(
+  "find-read-lease",
+  `select statement_timestamp() as now, ${leaseColumns("l")} from lease l where l.owner_id = $1::uuid and l.lease_id = $2::uuid`,
 );

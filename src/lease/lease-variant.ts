@@ -53,6 +53,9 @@ export interface LeaseVariant {
    */
   sizeOfVersion?(ownerId: AccountUuid, leaseId: LeaseUuid, version: bigint): Promise<bigint>;
 
+  /** Removes from a lease's content what time has ended in it. Called before a claim is made, which then delivers none of it. */
+  refresh?(ownerId: AccountUuid, leaseId: LeaseUuid): Promise<void>;
+
   /** Destroys every row and file of leases that have ended. Safe to repeat after a crash at any step. */
   destroy(leases: readonly EndedLease[]): Promise<void>;
 

@@ -9,6 +9,7 @@ import { LeaseholdError, notFound } from "../errors/leasehold-error.ts";
 import { digestRequest, isSameRequest } from "../idempotency/idempotency.ts";
 import { type LeaseUuid, type MessageUuid, newUuid } from "../ids/ids.ts";
 import type { LeaseSeals } from "../lease/lease-seals.ts";
+import { microsOf } from "../proto-values/proto-time.ts";
 import type { Wakeups } from "../wakeups/wakeups.ts";
 import { type DroppedRow, dropMessages } from "./drop-messages-statement.ts";
 import { DropPlaces, type DropTerms } from "./drop-places.ts";
@@ -140,7 +141,7 @@ export class Drops {
       bodyBytes: body.length,
       repeatable,
       groupHash: request.group === "" ? undefined : this.#groupHash(place.leaseId, request.group),
-      delayMicros: request.delay === undefined ? 0n : microsOf(request.delay),
+      delayMicros: microsOf(request.delay) ?? 0n,
     };
   }
 
@@ -204,10 +205,6 @@ export class Drops {
 function bytesIfAny(items: readonly Item[], bytesOf: (item: Item) => Buffer | undefined): Buffer | null {
   const column = items.map((item) => bytesOf(item) ?? null);
   return column.every((bytes) => bytes === null) ? null : byteaArray(column);
-}
-
-function microsOf(delay: { readonly seconds: bigint; readonly nanos: number }): bigint {
-  return delay.seconds * 1_000_000n + BigInt(Math.ceil(delay.nanos / 1000));
 }
 
 function requireSequence({ sequence }: DroppedRow): bigint {

@@ -2,7 +2,6 @@
 import type { DatabaseTime } from "../database/row-types.ts";
 import { readStatement, writeStatement } from "../database/statement.ts";
 import type { AccountUuid, LeaseUuid, MessageUuid } from "../ids/ids.ts";
-import { type LeaseRow, leaseColumns } from "../lease/lease-row.ts";
 import { messageStates } from "./mailbox-statements.ts";
 
 /** The messages that a claim at version $3 delivers: there then, whatever became of them since. */
@@ -33,12 +32,6 @@ export const findMessageAtOffset = readStatement<{ sequence: bigint; start_offse
   where end_offset > $4::bigint
   order by sequence
   limit 1`,
-);
-
-/** A lease that an earlier statement has allowed to be read, as it is now. No lock. */
-export const findReadLease = readStatement<{ now: DatabaseTime } & LeaseRow>(
-  "find-read-lease",
-  `select statement_timestamp() as now, ${leaseColumns("l")} from lease l where l.owner_id = $1::uuid and l.lease_id = $2::uuid`,
 );
 
 /** A message as a claim delivers it. */

@@ -1,17 +1,11 @@
 /** A mailbox as a claim delivers it: the messages there were at one version, in order, whatever becomes of them meanwhile. */
 import type { Database } from "../database/database.ts";
-import { notFound } from "../errors/leasehold-error.ts";
 import { formatId } from "../ids/ids.ts";
-import { type LeaseRow, requireLive } from "../lease/lease-row.ts";
+import { requireStillLive } from "../lease/lease-reading.ts";
+import type { LeaseRow } from "../lease/lease-row.ts";
 import type { LeaseSeals } from "../lease/lease-seals.ts";
 import type { ContentItem, LeaseContent } from "../lease/lease-variant.ts";
-import {
-  findMessageAtOffset,
-  findReadLease,
-  measureMessages,
-  readMessages,
-  type SnapshotRow,
-} from "./mailbox-content-statements.ts";
+import { findMessageAtOffset, measureMessages, readMessages, type SnapshotRow } from "./mailbox-content-statements.ts";
 import { type MessageContent, openMessage } from "./message-seals.ts";
 
 /** What reading needs. */
@@ -89,15 +83,6 @@ async function findStart(database: Database, { lease, version, totalBytes }: Sna
   return row === undefined
     ? { sequence: version + 1n, startOffset: totalBytes }
     : { sequence: row.sequence, startOffset: row.start_offset };
-}
-
-/** Of a lease that ended meanwhile nothing more is read, which must not look like the end of its content. */
-async function requireStillLive(database: Database, lease: LeaseRow): Promise<void> {
-  const [row] = await database.run(findReadLease, [lease.owner_id, lease.lease_id]);
-  if (row === undefined) {
-    throw notFound("lease");
-  }
-  requireLive(row, row.now);
 }
 
 async function openItem(

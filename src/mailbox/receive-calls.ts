@@ -1,6 +1,5 @@
 /** The two calls that take messages: a stream that goes on, and one answer. */
 import type { MessageInitShape } from "@bufbuild/protobuf";
-import type { Duration } from "@bufbuild/protobuf/wkt";
 import type {
   MessageDeliverySchema,
   PullMessagesRequest,
@@ -9,6 +8,7 @@ import type {
 } from "#gen/leasehold/v1/mailbox_pb.js";
 import type { Caller } from "../account/caller.ts";
 import { leaseUuidOf } from "../lease/lease-service.ts";
+import { microsOf } from "../proto-values/proto-time.ts";
 import type { Call } from "../server/call.ts";
 import type { WaitedLease } from "../wakeups/wakeups.ts";
 import { openDeliveries } from "./delivery-opening.ts";
@@ -82,11 +82,6 @@ export async function pullMessages(
   } finally {
     watched.end();
   }
-}
-
-/** Microseconds of a duration, rounded up. Undefined if it is unset. */
-export function microsOf(duration: Duration | undefined): bigint | undefined {
-  return duration === undefined ? undefined : duration.seconds * 1_000_000n + BigInt(Math.ceil(duration.nanos / 1000));
 }
 
 /**

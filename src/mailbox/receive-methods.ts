@@ -1,13 +1,13 @@
 /** The methods of MailboxService for the receiving side: messages are taken, settled, looked at and brought back. */
 import { type MailboxService, ReceiptResult_Outcome } from "#gen/leasehold/v1/mailbox_pb.js";
 import { leaseUuidOf } from "../lease/lease-service.ts";
-import { toTimestamp } from "../proto-values/proto-time.ts";
+import { microsOf, toTimestamp } from "../proto-values/proto-time.ts";
 import type { ServiceImplementation } from "../server/service-implementation.ts";
 import { redrive } from "./dead-messages.ts";
 import { Settlements } from "./delivery-settlements.ts";
 import type { MailboxServiceOptions } from "./mailbox-options.ts";
 import { MessageListing } from "./message-listing.ts";
-import { microsOf, pullMessages, streamMessages } from "./receive-calls.ts";
+import { pullMessages, streamMessages } from "./receive-calls.ts";
 import { ReceiveDesk } from "./receive-desk.ts";
 import { ReceiveWindows } from "./receive-windows.ts";
 

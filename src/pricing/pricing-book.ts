@@ -3,7 +3,7 @@ import type { Database } from "../database/database.ts";
 import { LeaseholdError, outOfBounds } from "../errors/leasehold-error.ts";
 import { priceMicros, type Rates } from "./price.ts";
 import { currentPricing, insertFirstPricing, insertNextPricing, type PricingRow } from "./pricing-statements.ts";
-import type { PriceFactor } from "./variant-terms.ts";
+import type { PriceFactor, VariantTerms } from "./variant-terms.ts";
 
 /** One version of the operator's rates and bounds. */
 export interface PricingTerms extends Rates {
@@ -100,9 +100,8 @@ export class PricingBook {
 
 /** What a lease would be charged by these terms, and the bounds it must keep. */
 export interface PriceRequest {
+  readonly bounds: Pick<VariantTerms, "minSizeBytes" | "maxSizeBytes" | "maxDurationSeconds">;
   readonly sizeBytes: bigint;
-  readonly minSizeBytes: bigint;
-  readonly maxSizeBytes: bigint;
   readonly durationSeconds: bigint;
   readonly priceFactor?: PriceFactor | undefined;
   readonly maxPriceMicros?: bigint | undefined;
@@ -114,11 +113,13 @@ export interface PriceRequest {
  * @throws LeaseholdError OUT_OF_BOUNDS or PRICE_TOO_HIGH.
  */
 export function priceLease(terms: PricingTerms, request: PriceRequest): bigint {
-  if (request.sizeBytes < request.minSizeBytes || request.sizeBytes > request.maxSizeBytes) {
-    throw outOfBounds("size_bytes", request.sizeBytes, request.minSizeBytes, request.maxSizeBytes);
+  const { minSizeBytes, maxSizeBytes } = request.bounds;
+  if (request.sizeBytes < minSizeBytes || request.sizeBytes > maxSizeBytes) {
+    throw outOfBounds("size_bytes", request.sizeBytes, minSizeBytes, maxSizeBytes);
   }
-  if (request.durationSeconds < terms.minDurationSeconds || request.durationSeconds > terms.maxDurationSeconds) {
-    throw outOfBounds("duration", request.durationSeconds, terms.minDurationSeconds, terms.maxDurationSeconds);
+  const longest = longestSeconds(terms, request.bounds);
+  if (request.durationSeconds < terms.minDurationSeconds || request.durationSeconds > longest) {
+    throw outOfBounds("duration", request.durationSeconds, terms.minDurationSeconds, longest);
   }
   const price = priceMicros(terms, request.sizeBytes, request.durationSeconds, request.priceFactor);
   if (price > maxPriceMicros) {
@@ -132,4 +133,13 @@ export function priceLease(terms: PricingTerms, request: PriceRequest): bigint {
     );
   }
   return price;
+}
+
+/** The longest duration of a variant's leases: its own, if the pricing allows as much. */
+export function longestSeconds(
+  { maxDurationSeconds }: PricingTerms,
+  bounds: Pick<VariantTerms, "maxDurationSeconds">,
+): bigint {
+  const own = bounds.maxDurationSeconds ?? maxDurationSeconds;
+  return own < maxDurationSeconds ? own : maxDurationSeconds;
 }

@@ -9,7 +9,7 @@ import {
 } from "#gen/leasehold/v1/pricing_pb.js";
 import { toDuration } from "../proto-values/proto-time.ts";
 import { priceMicros } from "./price.ts";
-import type { PricingTerms } from "./pricing-book.ts";
+import { longestSeconds, type PricingTerms } from "./pricing-book.ts";
 import type { VariantTerms } from "./variant-terms.ts";
 
 /** A variant as the pricing shows it. */
@@ -55,21 +55,34 @@ export class PricingView {
       minChargeMicros: terms.minChargeMicros,
       minDuration: toDuration(terms.minDurationSeconds),
       maxDuration: toDuration(terms.maxDurationSeconds),
-      variants: this.#variants.map((variant) => ({ variant: variant.name, ...variant.pricing })),
+      variants: this.#variants.map((variant) => showVariant(variant, terms)),
       limits: [...this.#limits],
       examples: this.#variants.flatMap((variant) => examplesOf(variant, terms)),
     });
   }
 }
 
+function showVariant({ name, pricing }: PricedVariant, terms: PricingTerms) {
+  const { maxDurationSeconds, ...shown } = pricing;
+  const isOwn = maxDurationSeconds !== undefined && maxDurationSeconds < terms.maxDurationSeconds;
+  return { variant: name, ...shown, ...(isOwn ? { maxDuration: toDuration(maxDurationSeconds) } : {}) };
+}
+
+/** Those that the variant's bounds allow. */
 function examplesOf(variant: PricedVariant, terms: PricingTerms): PriceExample[] {
-  return examples.map((example) =>
-    create(PriceExampleSchema, {
-      description: example.description,
-      variant: variant.name,
-      sizeBytes: example.sizeBytes,
-      duration: toDuration(example.durationSeconds),
-      priceMicros: priceMicros(terms, example.sizeBytes, example.durationSeconds),
-    }),
+  const { name, pricing } = variant;
+  const possible = examples.filter(
+    ({ sizeBytes, durationSeconds }) =>
+      sizeBytes <= pricing.maxSizeBytes && durationSeconds <= longestSeconds(terms, pricing),
   );
+  return possible.map(({ description, sizeBytes, durationSeconds }) => {
+    const price = priceMicros(terms, sizeBytes, durationSeconds);
+    return create(PriceExampleSchema, {
+      description,
+      variant: name,
+      sizeBytes,
+      duration: toDuration(durationSeconds),
+      priceMicros: price,
+    });
+  });
 }

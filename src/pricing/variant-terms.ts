@@ -13,4 +13,6 @@ export interface VariantTerms {
   readonly sizeMeaning: string;
   readonly minSizeBytes: bigint;
   readonly maxSizeBytes: bigint;
+  /** The longest duration, where the variant has one of its own. */
+  readonly maxDurationSeconds?: bigint;
 }

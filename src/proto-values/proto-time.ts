@@ -33,3 +33,10 @@ export function wholeSeconds(field: string, duration: Duration | undefined): big
   }
   return duration?.seconds;
 }
+
+/** A Duration in microseconds, rounded up; undefined if it is unset. */
+export function microsOf(duration: Duration): bigint;
+export function microsOf(duration: Duration | undefined): bigint | undefined;
+export function microsOf(duration: Duration | undefined): bigint | undefined {
+  return duration === undefined ? undefined : duration.seconds * 1_000_000n + BigInt(Math.ceil(duration.nanos / 1000));
+}

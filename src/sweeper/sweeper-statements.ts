@@ -2,7 +2,7 @@
 import { Claim_State } from "#gen/leasehold/v1/handoff_pb.js";
 import type { DatabaseTime } from "../database/row-types.ts";
 import { readStatement, writeStatement } from "../database/statement.ts";
-import { idempotencyScope, requestWindowSeconds } from "../idempotency/idempotency.ts";
+import { idempotencyScope, requestWindowSeconds, windowedScopes } from "../idempotency/idempotency.ts";
 
 /** How long a request_id is kept at least, whatever became of what it made, in seconds. */
 const minRememberSeconds = 86_400;
@@ -47,14 +47,14 @@ export const forgetCredits = writeStatement<{ request_id: string }>(
 );
 
 /**
- * Forgets the requests of drops and puts whose window is over: $1 of them. Leans on idempotency_windowed.
+ * Forgets the requests about a lease's content whose window is over: $1 of them. Leans on idempotency_windowed.
  */
 export const forgetWindowed = writeStatement<{ request_id: string }>(
   "forget-windowed",
   `delete from idempotency
   where ctid in (
     select ctid from idempotency
-    where scope in (${idempotencyScope.dropMessage}, ${idempotencyScope.putCheckpoint})
+    where scope in (${windowedScopes.join(", ")})
       and create_time <= statement_timestamp() - make_interval(secs => ${requestWindowSeconds})
     order by create_time
     limit $1::int

@@ -2,8 +2,15 @@
 import { create } from "@bufbuild/protobuf";
 import { DurationSchema } from "@bufbuild/protobuf/wkt";
 import { expect, test } from "vitest";
-import { harmlessName } from "../../src/cli/download-target.ts";
-import { parseByteCount, parseDollars, parseDuration, parseSize, parseVersion } from "../../src/cli/parse-values.ts";
+import { harmlessName, itemFileName } from "../../src/cli/download-target.ts";
+import {
+  parseByteCount,
+  parseDollars,
+  parseDuration,
+  parseInteger,
+  parseSize,
+  parseVersion,
+} from "../../src/cli/parse-values.ts";
 import {
   printableText,
   showBytes,
@@ -82,6 +89,39 @@ test.for([
   ["", ""],
 ] as const)("a stranger's file name %j becomes %j", ([name, harmless]) => {
   expect(harmlessName(name)).toBe(harmless);
+});
+
+test("items of a claim have a file each, on any file system, whatever they are called", () => {
+  const names = [
+    "a/b",
+    "c/b",
+    "b",
+    "B",
+    "items.jsonl",
+    "ITEMS.JSONL",
+    "..",
+    "/",
+    "a".repeat(256),
+    `${"a".repeat(255)}b`,
+    "é",
+  ];
+  const files = names.map(itemFileName);
+  expect(new Set([...files, "items.jsonl"].map((file) => file.toLowerCase()))).toHaveLength(names.length + 1);
+  expect(files.filter((file) => /[/\\]/.test(file) || file.startsWith(".") || Buffer.byteLength(file) > 255)).toEqual(
+    [],
+  );
+  expect(itemFileName("msg_01m88fq07ye00a2jfapw0jcydk")).toBe("msg_01m88fq07ye00a2jfapw0jcydk");
+});
+
+test("an amount is a whole number of 64 bits", () => {
+  expect([parseInteger("-3"), parseInteger("+7"), parseInteger("9223372036854775807")]).toEqual([
+    -3n,
+    7n,
+    2n ** 63n - 1n,
+  ]);
+  for (const text of ["9223372036854775808", "1.5", "", "one"]) {
+    expect(() => parseInteger(text)).toThrow("must be a whole number");
+  }
 });
 
 test("a size that is sent in 31 bits, and a version's number, are told from what is neither", () => {

@@ -68,7 +68,8 @@ test("a price that no account can hold is out of bounds, and not a fault", () =>
     minDurationSeconds: 1n,
     maxDurationSeconds: 10n ** 10n,
   };
-  const room = { minSizeBytes: 1n, maxSizeBytes: 2n ** 46n, sizeBytes: 2n ** 46n, durationSeconds: 3_153_600_000n };
+  const bounds = { minSizeBytes: 1n, maxSizeBytes: 2n ** 46n };
+  const room = { bounds, sizeBytes: 2n ** 46n, durationSeconds: 3_153_600_000n };
   expect(() => priceLease(terms, room)).toThrow(expect.objectContaining({ reason: "OUT_OF_BOUNDS" }));
 });
 

@@ -149,8 +149,9 @@ export enum ErrorReason {
   DROP_TOKEN_ROTATED = 35,
 
   /**
-   * FAILED_PRECONDITION, 410. The checkpoint's version was pushed out by later ones. Metadata: `version`,
-   * `oldest_version`, `latest_version`.
+   * FAILED_PRECONDITION, 410. The checkpoint's version was pushed out by later ones, or what a scratchpad deleted after
+   * the version to watch from is forgotten, or there is no such version. Metadata: `version`, `oldest_version`,
+   * `latest_version`. Start again with the latest.
    *
    * @generated from enum value: ERROR_REASON_VERSION_GONE = 36;
    */
@@ -215,12 +216,19 @@ export enum ErrorReason {
   WORKFLOW_IN_USE = 47,
 
   /**
-   * ABORTED, 409. The checkpoint is not at expected_version. Metadata: `expected_version`, `current_version`. Get the
-   * current one, and put again.
+   * ABORTED, 409. The checkpoint or the entry is not at expected_version. Metadata: `expected_version`,
+   * `current_version`. Get the current one, and write again.
    *
    * @generated from enum value: ERROR_REASON_VERSION_MISMATCH = 48;
    */
   VERSION_MISMATCH = 48,
+
+  /**
+   * FAILED_PRECONDITION, 409. The entry's value is not a decimal 64-bit integer. Set it to one first.
+   *
+   * @generated from enum value: ERROR_REASON_NOT_A_COUNTER = 49;
+   */
+  NOT_A_COUNTER = 49,
 
   /**
    * FAILED_PRECONDITION, 402. The balance is too low. Metadata: `price_micros`, `balance_micros`. Credit the account.
@@ -292,6 +300,14 @@ export enum ErrorReason {
    * @generated from enum value: ERROR_REASON_MAILBOX_FULL = 74;
    */
   MAILBOX_FULL = 74,
+
+  /**
+   * RESOURCE_EXHAUSTED, 429. The scratchpad is full. Metadata: `limit`, `limit_value`, `value`. Delete entries, or make a
+   * larger one.
+   *
+   * @generated from enum value: ERROR_REASON_SCRATCHPAD_FULL = 75;
+   */
+  SCRATCHPAD_FULL = 75,
 
   /**
    * UNAVAILABLE, 503. The database was away before anything was done, or the outcome of a call with a request_id is

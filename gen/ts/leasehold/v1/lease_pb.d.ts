@@ -10,6 +10,7 @@ import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
 import type { StorageDetails, StorageSpec } from "./storage_pb.js";
 import type { MailboxDetails, MailboxSpec } from "./mailbox_pb.js";
 import type { CheckpointDetails, CheckpointSpec } from "./checkpoint_pb.js";
+import type { ScratchpadDetails, ScratchpadSpec } from "./scratchpad_pb.js";
 import type { Pricing } from "./pricing_pb.js";
 
 /**
@@ -178,6 +179,14 @@ export declare type Lease = Message<"leasehold.v1.Lease"> & {
      */
     value: CheckpointDetails;
     case: "checkpoint";
+  } | {
+    /**
+     * A Scratchpad lease's details.
+     *
+     * @generated from field: leasehold.v1.ScratchpadDetails scratchpad = 35;
+     */
+    value: ScratchpadDetails;
+    case: "scratchpad";
   } | { case: undefined; value?: undefined };
 };
 
@@ -220,6 +229,13 @@ export enum Lease_Variant {
    * @generated from enum value: VARIANT_CHECKPOINT = 3;
    */
   CHECKPOINT = 3,
+
+  /**
+   * Entries by key, which the owner's workers share.
+   *
+   * @generated from enum value: VARIANT_SCRATCHPAD = 4;
+   */
+  SCRATCHPAD = 4,
 }
 
 /**
@@ -608,6 +624,14 @@ export declare type CreateLeaseRequest = Message<"leasehold.v1.CreateLeaseReques
      */
     value: CheckpointSpec;
     case: "checkpoint";
+  } | {
+    /**
+     * Entries by key, which the owner's workers share.
+     *
+     * @generated from field: leasehold.v1.ScratchpadSpec scratchpad = 35;
+     */
+    value: ScratchpadSpec;
+    case: "scratchpad";
   } | { case: undefined; value?: undefined };
 };
 

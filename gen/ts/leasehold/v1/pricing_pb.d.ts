@@ -89,7 +89,8 @@ export declare const PricingSchema: GenMessage<Pricing>;
  */
 export declare type VariantPricing = Message<"leasehold.v1.VariantPricing"> & {
   /**
-   * The variant, as CreateLeaseRequest's field for it is called: `storage`, `mailbox`, `checkpoint`.
+   * The variant, as CreateLeaseRequest's field for it is called: `storage`, `mailbox`, `checkpoint`,
+   * `scratchpad`.
    *
    * @generated from field: string variant = 1;
    */
@@ -129,6 +130,13 @@ export declare type VariantPricing = Message<"leasehold.v1.VariantPricing"> & {
    * @generated from field: int64 max_size_bytes = 6;
    */
   maxSizeBytes: bigint;
+
+  /**
+   * The longest duration of this variant, where that is less than the pricing's max_duration. Otherwise unset.
+   *
+   * @generated from field: google.protobuf.Duration max_duration = 7;
+   */
+  maxDuration?: Duration | undefined;
 };
 
 /**
