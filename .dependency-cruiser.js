@@ -23,7 +23,7 @@ export default {
       name: "shared-folders-know-no-variant",
       comment: "What is shared reaches a variant only through the LeaseVariant object it is handed.",
       severity: "error",
-      from: { path: "^src/(lease|handoff|sweeper|server|account|pricing|idempotency|content|wakeups)/" },
+      from: { path: "^src/(lease|handoff|sweeper|server|account|pricing|idempotency|content|wakeups|webhooks)/" },
       to: { path: variants },
     },
     {

@@ -10,6 +10,7 @@ import { claimHandoff } from "./scenarios/claim-handoff.ts";
 import { createLease } from "./scenarios/create-lease.ts";
 import { download } from "./scenarios/download.ts";
 import { dropMessage } from "./scenarios/drop-message.ts";
+import { fireCrons } from "./scenarios/fire-crons.ts";
 import { getCheckpoint } from "./scenarios/get-checkpoint.ts";
 import { getEntry } from "./scenarios/get-entry.ts";
 import { getLease } from "./scenarios/get-lease.ts";
@@ -35,6 +36,7 @@ const scenarios: Readonly<Record<string, (stage: Stage) => Promise<Scenario>>> =
   set: setEntry,
   entry: getEntry,
   one: oneCaller,
+  cron: fireCrons,
   count: leaseCount,
 };
 

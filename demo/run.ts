@@ -12,6 +12,7 @@ import { Lease_EndReason, Lease_State } from "#gen/leasehold/v1/lease_pb.js";
 import { showBytes, showDollars } from "../src/cli/show-values.ts";
 import { type Connection, connect } from "../src/client/connection.ts";
 import { runAgent } from "./agents.ts";
+import { tellCron } from "./cron.ts";
 import { CuttingProxy } from "./cutting-proxy.ts";
 import { DemoServer } from "./demo-server.ts";
 import { tellMailbox } from "./mailbox.ts";
@@ -88,7 +89,10 @@ async function tell(server: DemoServer, file: string, received: string): Promise
   say("\n7. Three workers that know nothing of each other share a scratchpad.");
   await tellScratchpad(server, connection, file);
 
-  say("\n8. The ledger.");
+  say("\n8. A worker sleeps at a mailbox, and a schedule wakes it.");
+  await tellCron(server, connection);
+
+  say("\n9. The ledger.");
   await showLedger(connection);
 }
 

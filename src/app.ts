@@ -4,6 +4,7 @@ import type { Logger } from "pino";
 import { AccountService } from "#gen/leasehold/v1/account_pb.js";
 import { AdminService } from "#gen/leasehold/v1/admin_pb.js";
 import { CheckpointService } from "#gen/leasehold/v1/checkpoint_pb.js";
+import { CronService } from "#gen/leasehold/v1/cron_pb.js";
 import { HandoffService } from "#gen/leasehold/v1/handoff_pb.js";
 import { LeaseService } from "#gen/leasehold/v1/lease_pb.js";
 import { MailboxService } from "#gen/leasehold/v1/mailbox_pb.js";
@@ -21,6 +22,9 @@ import type { Config } from "./config/settings.ts";
 import type { ContentStore } from "./content/content-store.ts";
 import { DirectoryStore } from "./content/directory-store.ts";
 import type { KeyFolder } from "./content/key-folder.ts";
+import { CronFirer } from "./cron/cron-firer.ts";
+import { cronService } from "./cron/cron-service.ts";
+import { CronVariant } from "./cron/cron-variant.ts";
 import type { Database } from "./database/database.ts";
 import { DatabaseClock } from "./database/database-clock.ts";
 import { Claims } from "./handoff/claims.ts";
@@ -77,6 +81,7 @@ export interface Core {
   readonly wakeups: Wakeups;
   /** Removes the entries of scratchpads whose time is over. */
   readonly expiry: EntryExpiry;
+  readonly clock: DatabaseClock;
 }
 
 /** What Checkpoint leases are read and written with. */
@@ -104,14 +109,24 @@ export async function openCore(config: Config, database: Database, logger: Logge
   const { serverKeys } = keyFolder;
   const wakeups = await Wakeups.open(database, logger);
   const expiry = new EntryExpiry(database, wakeups);
-  const variants = new LeaseVariants([
+  const clock = await DatabaseClock.read(database);
+  const variants: LeaseVariants = new LeaseVariants([
     new StorageVariant({ database, seals, store, bodies, maxFileBytes: config.maxFileBytes }),
     new CheckpointVariant({ database, seals, ...checkpoints, maxFileBytes: config.maxFileBytes }),
-    new MailboxVariant({ database, seals, serverKeys, tokenKey: await serverKeys.latest() }),
+    new MailboxVariant({ database, seals, serverKeys, wakeups, tokenKey: await serverKeys.latest() }),
+    new CronVariant({
+      database,
+      seals,
+      clock,
+      serverKeys,
+      tokenKey: await serverKeys.latest(),
+      variantOf: (lease) => variants.of(lease),
+    }),
     new ScratchpadVariant({
       database,
       seals,
       expiry,
+      wakeups,
       gathering: new EntryGathering(database, seals),
       maxDurationSeconds: config.scratchpadMaxDurationSeconds,
     }),
@@ -141,6 +156,7 @@ export async function openCore(config: Config, database: Database, logger: Logge
     claims,
     wakeups,
     expiry,
+    clock,
   };
 }
 
@@ -168,6 +184,7 @@ export async function buildApi(
     minChargeMicros: config.minChargeMicros,
     minDurationSeconds: BigInt(config.minDurationSeconds),
     maxDurationSeconds: BigInt(config.maxDurationSeconds),
+    firingMicros: config.firingMicros,
   });
   const pricingView = new PricingView(variants.all, publishedLimits(config));
   const callers = new Callers(database);
@@ -175,7 +192,7 @@ export async function buildApi(
   const watch = new LeaseWatch(database, core.logger);
   const maker = new LeaseMaker({
     database,
-    clock: await DatabaseClock.read(database),
+    clock: core.clock,
     pricing,
     seals,
     variants,
@@ -219,6 +236,7 @@ export async function buildApi(
         scratchpadService({ database, callers, seals, watch, wakeups, expiry: core.expiry, digestKey }),
         { authenticate },
       ),
+      mountService(CronService, cronService({ database, callers }), { authenticate }),
       mountService(HandoffService, handoffService(handoffOptions), { authenticate }),
       mountService(AccountService, accountService({ database, callers, serverKeys, digestKey }), { authenticate }),
       mountService(
@@ -256,4 +274,18 @@ export function buildWebhookSender(core: Core): WebhookSender {
   const { config, database, seals, logger } = core;
   const { serverKeys } = core.keyFolder;
   return new WebhookSender({ database, seals, serverKeys, logger, allowPrivate: config.webhookAllowPrivate });
+}
+
+/** Builds what fires schedules, in the sweeper's process. */
+export function buildCronFirer(core: Core): CronFirer {
+  const { config, database, seals, logger, variants } = core;
+  const { serverKeys } = core.keyFolder;
+  return new CronFirer({
+    database,
+    seals,
+    serverKeys,
+    logger,
+    variantOf: (lease) => variants.of(lease),
+    allowPrivate: config.webhookAllowPrivate,
+  });
 }

@@ -4,6 +4,14 @@ import { maxKeysPerAccount } from "./account/api-key-statements.ts";
 import { maxRetainedVersions } from "./checkpoint/checkpoint-details.ts";
 import type { Config } from "./config/settings.ts";
 import { maxSealsPerKey } from "./content/sealing.ts";
+import {
+  maxFirings,
+  maxJitterSeconds,
+  maxLatenessSeconds,
+  maxPayloadBytes,
+  misfireSeconds,
+} from "./cron/cron-details.ts";
+import { maxExpressionBytes } from "./cron/cron-expression.ts";
 import { maxHandoffsPerLease } from "./handoff/handoff-statements.ts";
 import { requestWindowSeconds } from "./idempotency/idempotency.ts";
 import {
@@ -13,7 +21,7 @@ import {
   messageOverheadBytes,
 } from "./mailbox/mailbox-details.ts";
 import { maxDropTokensPerLease } from "./mailbox/mailbox-statements.ts";
-import { attemptSeconds, mostAttempts, retrySpanSeconds, shownSeconds } from "./mailbox/webhook-schedule.ts";
+import { mostAttempts, retrySpanSeconds, shownSeconds } from "./mailbox/webhook-schedule.ts";
 import type { PublishedLimit } from "./pricing/pricing-view.ts";
 import {
   appendOverheadBytes,
@@ -21,6 +29,7 @@ import {
   maxEntryBytesLimit,
   rememberedDeletions,
 } from "./scratchpad/scratchpad-details.ts";
+import { attemptSeconds } from "./webhooks/attempt-times.ts";
 
 /** Every published limit, from the settings and from the schema. */
 export function publishedLimits(config: Config): PublishedLimit[] {
@@ -67,7 +76,7 @@ export function publishedLimits(config: Config): PublishedLimit[] {
       "bytes",
       "What a message takes of a mailbox's capacity beside its body.",
     ),
-    limit("webhook_url_bytes", 2_048, "bytes", "A mailbox's webhook_url."),
+    limit("webhook_url_bytes", 2_048, "bytes", "The webhook_url of a mailbox or a cron."),
     limit("message_attributes", 16, "attributes", "Attributes of a message."),
     limit("message_attribute_value_characters", 256, "characters", "The value of a message's attribute."),
     limit("message_group_bytes", 128, "bytes", "The name of a group of messages, in UTF-8."),
@@ -122,19 +131,30 @@ export function publishedLimits(config: Config): PublishedLimit[] {
       "seconds",
       "How long the request_id of a change of an entry is remembered.",
     ),
+    limit("cron_firings", maxFirings, "firings", "Firings of a Cron lease."),
+    limit("cron_expression_bytes", maxExpressionBytes, "bytes", "The expression of a Cron lease."),
+    limit("cron_payload_bytes", maxPayloadBytes, "bytes", "The payload of a Cron lease."),
+    limit("cron_max_lateness_seconds", maxLatenessSeconds, "seconds", "How late a run is still delivered."),
+    limit("cron_jitter_seconds", maxJitterSeconds, "seconds", "How long a slot is put off by chance."),
+    limit(
+      "cron_misfire_seconds",
+      misfireSeconds,
+      "seconds",
+      "How late a slot may be found before the misfire policy is asked.",
+    ),
     limit("stall_seconds", config.stallSeconds, "seconds", "How long a stream may move nothing."),
     limit("call_deadline_seconds", config.callDeadlineSeconds, "seconds", "How long a unary call may take."),
     limit(
       "webhook_attempts",
       mostAttempts,
       "attempts",
-      "How often a webhook notification is sent until it is delivered.",
+      "How often a mailbox's webhook notification is sent until it is delivered.",
     ),
     limit(
       "webhook_retry_seconds",
       retrySpanSeconds,
       "seconds",
-      "How long a webhook notification is tried at most: again after 5 s, 5 min, 30 min, 2 h, 5 h, 10 h, 14 h, 20 h and 24 h, each up to a tenth sooner.",
+      "How long a mailbox's webhook notification is tried at most: again after 5 s, 5 min, 30 min, 2 h, 5 h, 10 h, 14 h, 20 h and 24 h, each up to a tenth sooner.",
     ),
     limit("webhook_attempt_seconds", attemptSeconds, "seconds", "How long a webhook's receiver may take to answer."),
     limit("webhook_log_seconds", shownSeconds, "seconds", "How long after a drop its webhook delivery is shown."),

@@ -8,6 +8,7 @@ import { AccountService } from "#gen/leasehold/v1/account_pb.js";
 import { HandoffService } from "#gen/leasehold/v1/handoff_pb.js";
 import { LeaseService } from "#gen/leasehold/v1/lease_pb.js";
 import { checkpointOperations } from "./checkpoint-operations.ts";
+import { cronOperations } from "./cron-operations.ts";
 import type { LoadTarget, Operation } from "./load-target.ts";
 import { mailboxOperations } from "./mailbox-operations.ts";
 import { scratchpadOperations } from "./scratchpad-operations.ts";
@@ -30,6 +31,7 @@ export const loadOperations = {
   ...mailboxOperations,
   ...checkpointOperations,
   ...scratchpadOperations,
+  ...cronOperations,
 
   createLease: (target) => createLease(target, ""),
   createRepeatableLease: (target) => createLease(target, randomUUID()),

@@ -17,7 +17,7 @@ import type { ServerCommands } from "../server.ts";
 import { BenchProcess, type Commands } from "./bench-process.ts";
 import type { DropStream } from "./drop-to-receiver.ts";
 import { GrpcConnection } from "./grpc-connection.ts";
-import type { CallTask } from "./make-calls.ts";
+import type { CallsResult, CallTask } from "./make-calls.ts";
 import type { Measure } from "./measure.ts";
 import { type MeasuredProcess, Meter } from "./meter.ts";
 import type { PeerCommands } from "./serve-peer.ts";
@@ -128,6 +128,11 @@ export class Stage {
     return this.#sibling;
   }
 
+  /** A sweeper of a server's installation, another with each call. */
+  sweeperOf({ environment }: LeaseholdServer): MeasuredProcess {
+    return this.#start<Record<never, never>>("sweeper", environment);
+  }
+
   pgBoss(): Promise<Peer<PgBossOperation>> {
     this.#pgBoss ??= this.#startPeer("pg-boss-peer", "pg_boss");
     return this.#pgBoss;
@@ -179,8 +184,16 @@ export class Stage {
     drops: DropStream,
   ): Promise<Measure> {
     const task = { ...drops, dropAt: addressOf(dropping), receiveAt: addressOf(receiving) };
-    const work = () => this.#load.ask("wake", task);
-    return (await this.#meter.measure([dropping.process, receiving.process], name, 1, work)).measure;
+    return await this.measureWork([dropping.process, receiving.process], name, () => this.#load.ask("wake", task));
+  }
+
+  /** Measures what some processes do, however it comes that they do it. */
+  async measureWork(
+    processes: readonly MeasuredProcess[],
+    name: string,
+    work: () => Promise<CallsResult>,
+  ): Promise<Measure> {
+    return (await this.#meter.measure(processes, name, 1, work)).measure;
   }
 
   /** Ends every process, Postgres last, and removes the folder. */

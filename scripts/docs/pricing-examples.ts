@@ -19,6 +19,7 @@ export function examplesTable(): string {
     minChargeMicros: config.minChargeMicros,
     minDurationSeconds: BigInt(config.minDurationSeconds),
     maxDurationSeconds: BigInt(config.maxDurationSeconds),
+    firingMicros: config.firingMicros,
   });
   const rows = shown.examples.map((example) => {
     const seconds = example.duration === undefined ? 0 : durationMs(example.duration) / 1000;

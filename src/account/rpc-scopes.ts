@@ -2,6 +2,7 @@
 import type { DescMethod } from "@bufbuild/protobuf";
 import { AccountService } from "#gen/leasehold/v1/account_pb.js";
 import { CheckpointService } from "#gen/leasehold/v1/checkpoint_pb.js";
+import { CronService } from "#gen/leasehold/v1/cron_pb.js";
 import { HandoffService } from "#gen/leasehold/v1/handoff_pb.js";
 import { LeaseService } from "#gen/leasehold/v1/lease_pb.js";
 import { MailboxService } from "#gen/leasehold/v1/mailbox_pb.js";
@@ -39,6 +40,9 @@ const scopes = new Map<DescMethod, ScopeName>([
   [ScratchpadService.method.appendToEntry, "write"],
   [ScratchpadService.method.incrementEntry, "write"],
   [ScratchpadService.method.watchEntries, "read"],
+  [CronService.method.pauseCron, "write"],
+  [CronService.method.resumeCron, "write"],
+  [CronService.method.listCronRuns, "read"],
   [HandoffService.method.issueHandoff, "write"],
   [HandoffService.method.listHandoffs, "read"],
   [HandoffService.method.revokeHandoff, "write"],

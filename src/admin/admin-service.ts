@@ -73,6 +73,7 @@ export function adminService(options: AdminServiceOptions): ServiceImplementatio
         minChargeMicros: request.minChargeMicros,
         minDurationSeconds: wholeSeconds("min_duration", request.minDuration),
         maxDurationSeconds: wholeSeconds("max_duration", request.maxDuration),
+        firingMicros: request.firingMicros,
       });
       return { pricing: options.pricingView.show(terms) };
     },

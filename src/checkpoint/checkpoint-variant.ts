@@ -17,7 +17,9 @@ import {
   type LeaseSpecification,
   type LeaseVariant,
   type NewLease,
+  type OpenedLease,
   type VariantCreation,
+  type VariantQuoting,
 } from "../lease/lease-variant.ts";
 import type { PriceFactor, VariantTerms } from "../pricing/variant-terms.ts";
 import type { CheckpointBodies } from "./checkpoint-bodies.ts";
@@ -54,6 +56,10 @@ export class CheckpointVariant implements LeaseVariant {
   readonly hasOneItem = true;
   readonly pricing: VariantTerms;
   readonly creation: VariantCreation;
+  readonly quoting: VariantQuoting = {
+    fields: ["retainedVersions"],
+    priceOf: ({ retainedVersions }) => ({ factor: factorOf(retainedVersions) }),
+  };
   readonly #options: CheckpointVariantOptions;
 
   constructor(options: CheckpointVariantOptions) {
@@ -79,23 +85,14 @@ export class CheckpointVariant implements LeaseVariant {
     const retained = retainedVersions || defaultRetainedVersions;
     return {
       details: packDetails({ workflowId, retainedVersions: retained }),
-      priceFactor: this.priceFactor({ retainedVersions: retained }),
+      price: { factor: factorOf(retained) },
       uniqueKey: `checkpoint ${workflowId}`,
       rows: (lease) => this.#rows(lease, { workflow_id: workflowId, retained_versions: retained }, initial, request),
     };
   }
 
-  priceFactor({ retainedVersions }: { readonly retainedVersions: number }): PriceFactor {
-    if (retainedVersions > maxRetainedVersions) {
-      throw outOfBounds("retained_versions", BigInt(retainedVersions), 1n, BigInt(maxRetainedVersions));
-    }
-    const free = defaultRetainedVersions;
-    return { numerator: BigInt(Math.max(retainedVersions, free)), denominator: BigInt(free) };
-  }
-
-  details(lease: LeaseRow, sealed: Uint8Array | undefined): LeaseDetails {
-    const latest = { latestVersion: lease.content_version, latestBytes: lease.content_bytes };
-    return { case: "checkpoint", value: { ...unpackDetails(sealed), ...latest } };
+  details(leases: readonly OpenedLease[]): readonly LeaseDetails[] {
+    return leases.map(detailsOf);
   }
 
   /** Version 0, before anything was put, is one empty item. */
@@ -194,6 +191,15 @@ export class CheckpointVariant implements LeaseVariant {
   }
 }
 
+/** Up to the default, versions are free. */
+function factorOf(retainedVersions: number): PriceFactor {
+  if (retainedVersions > maxRetainedVersions) {
+    throw outOfBounds("retained_versions", BigInt(retainedVersions), 1n, BigInt(maxRetainedVersions));
+  }
+  const free = defaultRetainedVersions;
+  return { numerator: BigInt(Math.max(retainedVersions, free)), denominator: BigInt(free) };
+}
+
 function specOf(request: CreateLeaseRequest): CheckpointSpec {
   if (request.variant.case !== "checkpoint") {
     throw new Error("a Checkpoint lease is made from its own arm of the request");
@@ -208,4 +214,9 @@ function oneItem(item: Omit<ContentItem, "startOffset" | "name">): LeaseContent 
 
 async function* noBytes(): AsyncGenerator<Uint8Array> {
   yield* [];
+}
+
+function detailsOf({ lease, sealed }: OpenedLease): LeaseDetails {
+  const latest = { latestVersion: lease.content_version, latestBytes: lease.content_bytes };
+  return { case: "checkpoint", value: { ...unpackDetails(sealed), ...latest } };
 }

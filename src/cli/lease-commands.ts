@@ -1,5 +1,6 @@
 /** Owns `leasehold ls` and `leasehold rm`: the caller's leases, listed and ended. */
 import type { Command } from "commander";
+import { CronDetails_StateSchema } from "#gen/leasehold/v1/cron_pb.js";
 import {
   DeleteLeaseResponseSchema,
   type Lease,
@@ -12,6 +13,7 @@ import { type ClientOptions, clientCommand, connectAs } from "./client-command.t
 import { collectPages } from "./collect-pages.ts";
 import { printFields, printTable, show } from "./output.ts";
 import { parseCount } from "./parse-values.ts";
+import { cronFields, showSchedule } from "./show-cron.ts";
 import { showBytes, showDollars, showEnum, showPairs, showText, showTime } from "./show-values.ts";
 
 interface ListOptions extends ClientOptions {
@@ -93,6 +95,8 @@ function detailFields({ details, sizeBytes }: Lease): Record<string, string> {
             used: `${showBytes(details.value.usedBytes)} of ${showBytes(sizeBytes)}`,
             version: `${details.value.version}`,
           };
+    case "cron":
+      return cronFields(details.value);
     case undefined:
       return {};
   }
@@ -115,6 +119,8 @@ function summaryOf({ details }: Lease): { readonly content: string; readonly nam
         content: details.value.entryCount === 1n ? "1 entry" : `${details.value.entryCount} entries`,
         name: "",
       };
+    case "cron":
+      return { content: showEnum(CronDetails_StateSchema, details.value.state), name: showSchedule(details.value) };
     case undefined:
       return { content: "", name: "" };
   }

@@ -109,3 +109,16 @@ function bytesOfUnit(unit: string): bigint | undefined {
   }
   return undefined;
 }
+
+/** A time as RFC 3339 has it. Its offset from UTC is never left out, as that would mean another time elsewhere. */
+export function parseTime(text: string): Date {
+  const form = /^(\d{4})-(\d\d)-(\d\d)T\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d)$/;
+  const [, year, month, day] = form.exec(text) ?? [];
+  const time = new Date(text);
+  // Date takes the 30th of February for the 2nd of March.
+  const lastDay = new Date(Date.UTC(Number(year), Number(month), 0)).getUTCDate();
+  if (year === undefined || Number.isNaN(time.getTime()) || Number(day) > lastDay) {
+    throw new InvalidArgumentError("It must be a time such as 2026-12-24T18:00:00Z or 2026-12-24T18:00:00+01:00.");
+  }
+  return time;
+}

@@ -4,6 +4,7 @@ import { renderSettingsText } from "../config/render-settings.ts";
 import { addAccountCommands } from "./account-commands.ts";
 import { addCheckpointCommands } from "./checkpoint-commands.ts";
 import { addClaimCommands } from "./claim-command.ts";
+import { addCronCommands } from "./cron-commands.ts";
 import { addDropCommand } from "./drop-command.ts";
 import { CommandError, exitCodes, exitCodesText } from "./exit-codes.ts";
 import { addGetCommand } from "./get-command.ts";
@@ -56,6 +57,7 @@ function makeProgram(version: string, asJson: boolean): Command {
   addMessageCommands(program);
   addCheckpointCommands(program);
   addScratchpadCommands(program);
+  addCronCommands(program);
   addLeaseCommands(program);
   addHandoffCommand(program);
   addClaimCommands(program);

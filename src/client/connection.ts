@@ -6,6 +6,7 @@ import { createConnectTransport } from "@connectrpc/connect-node";
 import { AccountService } from "#gen/leasehold/v1/account_pb.js";
 import { AdminService } from "#gen/leasehold/v1/admin_pb.js";
 import { CheckpointService } from "#gen/leasehold/v1/checkpoint_pb.js";
+import { CronService } from "#gen/leasehold/v1/cron_pb.js";
 import { HandoffService } from "#gen/leasehold/v1/handoff_pb.js";
 import { LeaseService } from "#gen/leasehold/v1/lease_pb.js";
 import { MailboxService } from "#gen/leasehold/v1/mailbox_pb.js";
@@ -31,6 +32,7 @@ export interface Connection {
   readonly mailboxes: Client<typeof MailboxService>;
   readonly checkpoints: Client<typeof CheckpointService>;
   readonly scratchpads: Client<typeof ScratchpadService>;
+  readonly crons: Client<typeof CronService>;
   readonly handoffs: Client<typeof HandoffService>;
   readonly accounts: Client<typeof AccountService>;
   readonly admin: Client<typeof AdminService>;
@@ -59,6 +61,7 @@ export function connect(options: ConnectionOptions): Connection {
     mailboxes: client(MailboxService),
     checkpoints: client(CheckpointService),
     scratchpads: client(ScratchpadService),
+    crons: client(CronService),
     handoffs: client(HandoffService),
     accounts: client(AccountService),
     admin: client(AdminService),

@@ -175,6 +175,15 @@ export const settings = [
     description: "First least charge of a lease; later changed by SetPricing.",
   }),
   setting({
+    variable: "LEASEHOLD_FIRING_MICROS",
+    key: "firingMicros",
+    kind: bigNumber(0n, 1_000_000_000n),
+    default: 1n,
+    unit: "micro-dollars",
+    audience: "server",
+    description: "First price of one firing of a Cron lease; later changed by SetPricing.",
+  }),
+  setting({
     variable: "LEASEHOLD_MIN_DURATION_SECONDS",
     key: "minDurationSeconds",
     kind: wholeNumber(1, centurySeconds),
@@ -271,7 +280,8 @@ export const settings = [
     kind: flag,
     default: false,
     audience: "server",
-    description: "1 lets webhooks reach private and local addresses, which every owner of a mailbox can then reach.",
+    description:
+      "1 lets webhooks reach private and local addresses, which every owner of a mailbox or a cron then reaches.",
   }),
   setting({
     variable: "LEASEHOLD_STALL_SECONDS",

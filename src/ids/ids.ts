@@ -17,9 +17,10 @@ export type ClaimUuid = Uuid<"clm">;
 export type EntryUuid = Uuid<"ent">;
 export type TransactionUuid = Uuid<"txn">;
 export type MessageUuid = Uuid<"msg">;
+export type RunUuid = Uuid<"run">;
 
 /** The prefixes of public ids. */
-export type IdKind = "acc" | "key" | "lse" | "hnd" | "clm" | "ent" | "txn" | "msg";
+export type IdKind = "acc" | "key" | "lse" | "hnd" | "clm" | "ent" | "txn" | "msg" | "run";
 
 let lastMs = 0;
 let lastCount = 0;

@@ -65,6 +65,9 @@ export interface LeaseMakerOptions {
  */
 const maxTries = 5;
 
+/** How many bytes of content one statement carries. */
+const batchBytes = 4 * 1_048_576;
+
 /** Makes leases. */
 export class LeaseMaker {
   readonly #options: LeaseMakerOptions;
@@ -75,6 +78,8 @@ export class LeaseMaker {
     this.#options = options;
     this.#createLeases = createLeasesStatement(options.variants.all);
     this.#commits = new GroupCommit({
+      maxWeight: batchBytes,
+      weigh: (item) => item.rows.content?.length ?? 0,
       serve: (ownerId, items) => this.#serve(ownerId, items),
       isRepeatable: (item) => item.order.repeatable !== undefined,
     });
@@ -135,7 +140,9 @@ export class LeaseMaker {
     const dueMicros = this.#options.clock.guess() + request.durationSeconds * 1_000_000n;
     const { details, rows } = order.specification;
     const { key, ...sealed } = await this.#options.seals.make(leaseId, dueMicros / 1_000_000n, details);
-    const own = rows === undefined ? noRows : await rows({ ownerId: order.caller.ownerId, leaseId, key });
+    const { ownerId, keyId } = order.caller;
+    const payer = { ownerId, keyId };
+    const own = rows === undefined ? noRows : await rows({ ...payer, leaseId, key });
     return { order, leaseId, priceMicros: price, pricingVersion: terms.pricingVersion, rows: own, ...sealed };
   }
 
@@ -177,8 +184,7 @@ export class LeaseMaker {
 }
 
 function priceOf({ request, specification, variant }: LeaseOrder, terms: PricingTerms): bigint {
-  const { priceFactor } = specification;
-  return priceLease(terms, { ...request, priceFactor, bounds: variant.pricing });
+  return priceLease(terms, { ...request, ...specification.price, bounds: variant.pricing });
 }
 
 const noRows: CreationRows = { terms: {} };

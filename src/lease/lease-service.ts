@@ -2,7 +2,6 @@
 import {
   type CreateLeaseRequest,
   CreateLeaseRequestSchema,
-  type Lease,
   Lease_ReadAccess,
   type LeaseService,
 } from "#gen/leasehold/v1/lease_pb.js";
@@ -88,7 +87,7 @@ export class CallerLeases {
       const made = await this.#options.maker.make({
         caller,
         variant,
-        specification: variant.specify(request),
+        specification: await variant.specify(request),
         request: termsOf(request),
         asked: request,
         repeatable,
@@ -159,8 +158,9 @@ export function leaseService(options: LeaseServiceOptions, leases: CallerLeases)
     async quoteLease(request) {
       const variant = options.variants.of({ variant: request.variant });
       const durationSeconds = request.duration === undefined ? 0n : wholeSeconds("duration", request.duration);
-      const { retainedVersions, sizeBytes } = request;
-      return await quoteLease(options.pricing, variant, { sizeBytes, durationSeconds, retainedVersions });
+      const { sizeBytes, retainedVersions, schedule, timeZone } = request;
+      const asked = { sizeBytes, durationSeconds, retainedVersions, schedule, timeZone };
+      return await quoteLease(options.pricing, variant, asked);
     },
 
     async createLease(request, call) {
@@ -188,11 +188,7 @@ export function leaseService(options: LeaseServiceOptions, leases: CallerLeases)
       ]);
       requireAccess(rows[0]?.access, "read");
       const page = toPage(rows.filter(isLeaseRow), pageSize, "lse", (row) => row.lease_id);
-      const shown: Lease[] = [];
-      for (const row of page.rows) {
-        shown.push(await view.show(row, row.now));
-      }
-      return { leases: shown, nextPageToken: page.nextPageToken };
+      return { leases: await view.showAll(page.rows), nextPageToken: page.nextPageToken };
     },
 
     async deleteLease(request, call) {

@@ -1,10 +1,14 @@
 /** What a variant hands to the primitive: the one object through which leases, handoffs and the sweeper work with it. */
 import type { MessageInitShape } from "@bufbuild/protobuf";
+import type { Registry } from "prom-client";
+import type { CronSchedule } from "#gen/leasehold/v1/cron_pb.js";
 import type { CreateLeaseRequest, Lease_Variant, Lease_WriteAccess, LeaseSchema } from "#gen/leasehold/v1/lease_pb.js";
+import type { Transaction } from "../database/database.ts";
 import type { DatabaseTime } from "../database/row-types.ts";
 import { LeaseholdError } from "../errors/leasehold-error.ts";
-import type { AccountUuid, LeaseUuid } from "../ids/ids.ts";
-import type { PriceFactor, VariantTerms } from "../pricing/variant-terms.ts";
+import type { AccountUuid, KeyUuid, LeaseUuid } from "../ids/ids.ts";
+import type { PricedExtras } from "../pricing/price.ts";
+import type { VariantTerms } from "../pricing/variant-terms.ts";
 import type { LeaseRow } from "./lease-row.ts";
 
 /** The arm of `Lease.details` that a variant fills. */
@@ -21,6 +25,10 @@ export interface LeaseVariant {
   readonly waitsForContent: boolean;
   /** Whether its content is one item at any time, so that plain HTTP can carry a claim of it. */
   readonly hasOneItem: boolean;
+  /** Whether its leases fire, which is charged for. */
+  readonly fires?: boolean;
+  /** What a quote is asked beside size and duration. */
+  readonly quoting?: VariantQuoting;
   /** What a new lease needs in rows of the variant's own, in the commit that charges for it. */
   readonly creation?: VariantCreation;
 
@@ -29,16 +37,16 @@ export interface LeaseVariant {
    *
    * @throws LeaseholdError if the arm is refused. Nothing is charged then.
    */
-  specify(request: CreateLeaseRequest): LeaseSpecification;
+  specify(request: CreateLeaseRequest): LeaseSpecification | Promise<LeaseSpecification>;
 
-  /** Fills `Lease.details` from the bytes that were sealed, or from none once the lease has ended. */
-  details(lease: LeaseRow, sealed: Uint8Array | undefined): LeaseDetails;
+  /** Fills `Lease.details` of each lease, in order. What it needs of the variant's own rows is read for all of them at once. */
+  details(leases: readonly OpenedLease[]): readonly LeaseDetails[] | Promise<readonly LeaseDetails[]>;
 
   /** The secrets that come with a new lease, and with a live one to a repeat of the call. The same each time. */
   secretsOf?(lease: LeaseRow): Promise<LeaseSecrets>;
 
-  /** The factor of a quote, by what a caller says of the lease that would be made. */
-  priceFactor?(asked: { readonly retainedVersions: number }): PriceFactor;
+  /** Removes from a lease's content what time has ended in it, before a claim of it is made. */
+  refresh?(ownerId: AccountUuid, leaseId: LeaseUuid): Promise<void>;
 
   /**
    * Opens the content that a claim delivers, at a `content_version` that the lease has or had. The lease is active.
@@ -53,8 +61,21 @@ export interface LeaseVariant {
    */
   sizeOfVersion?(ownerId: AccountUuid, leaseId: LeaseUuid, version: bigint): Promise<bigint>;
 
-  /** Removes from a lease's content what time has ended in it. Called before a claim is made, which then delivers none of it. */
-  refresh?(ownerId: AccountUuid, leaseId: LeaseUuid): Promise<void>;
+  /**
+   * Checks that deliveries such as this can be made to a lease of its, which is live.
+   *
+   * @throws LeaseholdError if the lease could never take it. Absent: leases of the variant take no deliveries.
+   */
+  checkDelivery?(target: LeaseRow, delivery: DeliveredContent): Promise<void>;
+
+  /**
+   * Adds content to leases of one owner, in a transaction that has locked their rows: it is there if that commits. An
+   * outcome for each delivery, in order.
+   */
+  deliver?(transaction: Transaction, deliveries: readonly Delivery[]): Promise<readonly DeliveryOutcome[]>;
+
+  /** Wakes those who wait for a lease. Called when the transaction of a delivery to it is committed. */
+  delivered?(leaseId: LeaseUuid): void;
 
   /** Destroys every row and file of leases that have ended. Safe to repeat after a crash at any step. */
   destroy(leases: readonly EndedLease[]): Promise<void>;
@@ -62,16 +83,66 @@ export interface LeaseVariant {
   /** Removes what no row accounts for: leftovers of crashes. Called now and then by the sweeper. */
   removeOrphans(): Promise<number>;
 
+  /** How long the most overdue work has waited that is the variant's alone, in seconds. */
+  overdueSeconds?(): Promise<number>;
+
+  /** Adds figures of the variant's own to a server's metrics. */
+  addFigures?(registry: Registry): void;
+
   /** Removes what is due to go while its lease lives. Called by the sweeper, often. Gives how much that was. */
   tidy?(limit: number): Promise<number>;
+}
+
+/** What a quote is asked, beside size and duration. Unset is 0, undefined or empty. */
+export interface QuotedTerms {
+  readonly durationSeconds: bigint;
+  readonly retainedVersions: number;
+  readonly schedule: CronSchedule | undefined;
+  readonly timeZone: string;
+}
+
+/** How a variant's price depends on more than size and duration. */
+export interface VariantQuoting {
+  /** The fields of the quote that it depends on. The others are refused. */
+  readonly fields: readonly (keyof QuotedTerms)[];
+  /** @throws LeaseholdError for terms that a lease could not be made with. */
+  priceOf(asked: QuotedTerms): PricedExtras | Promise<PricedExtras>;
+}
+
+/** What one lease delivers to another. */
+export interface DeliveredContent {
+  readonly bodyBytes: number;
+  /** Where in the lease it goes, if that has places: a key. */
+  readonly place: string;
+}
+
+/** What is delivered to a lease. */
+export interface Delivery extends Pick<DeliveredContent, "place"> {
+  readonly target: LeaseRow;
+  readonly body: Uint8Array;
+  readonly contentType: string;
+  readonly attributes: Readonly<Record<string, string>>;
+}
+
+/** What became of a delivery. REFUSED: not now, for the reason of an error that a caller would have got. */
+export type DeliveryOutcome =
+  | { readonly outcome: "DELIVERED" }
+  | { readonly outcome: "TARGET_ENDED" }
+  | { readonly outcome: "REFUSED"; readonly reason: string };
+
+/** A lease whose details are to be shown. */
+export interface OpenedLease {
+  readonly lease: LeaseRow;
+  /** What was sealed of it. Undefined once it has ended. */
+  readonly sealed: Uint8Array | undefined;
 }
 
 /** What is to be kept of a request. */
 export interface LeaseSpecification {
   /** What the lease keeps sealed for the variant as long as it lives. */
   readonly details: Uint8Array;
-  /** What the price by size and duration is multiplied by. */
-  readonly priceFactor?: PriceFactor;
+  /** What the price depends on beside size and duration. */
+  readonly price?: PricedExtras;
   /** Of those that an owner makes together, one at a time has this. */
   readonly uniqueKey?: string;
   /** What the variant's own rows are made from. */
@@ -81,6 +152,8 @@ export interface LeaseSpecification {
 /** A lease that is about to be made. */
 export interface NewLease {
   readonly ownerId: AccountUuid;
+  /** The API key that pays. */
+  readonly keyId: KeyUuid;
   readonly leaseId: LeaseUuid;
   /** The lease's key. */
   readonly key: Uint8Array;

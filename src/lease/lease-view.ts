@@ -2,11 +2,11 @@
 import { create } from "@bufbuild/protobuf";
 import { type Lease, LeaseSchema } from "#gen/leasehold/v1/lease_pb.js";
 import type { DatabaseTime } from "../database/row-types.ts";
-import { formatId } from "../ids/ids.ts";
+import { formatId, type LeaseUuid } from "../ids/ids.ts";
 import { toDuration, toTimestamp } from "../proto-values/proto-time.ts";
 import { endOf, type LeaseRow, stateOf } from "./lease-row.ts";
 import type { LeaseSeals } from "./lease-seals.ts";
-import type { LeaseVariants } from "./lease-variant.ts";
+import type { LeaseDetails, LeaseVariants, OpenedLease } from "./lease-variant.ts";
 
 /** Shows leases. */
 export class LeaseView {
@@ -20,9 +20,34 @@ export class LeaseView {
 
   /** A lease as it is at `now`. One that is due is shown as ended, whether or not a sweep has been by. */
   async show(row: LeaseRow, now: DatabaseTime): Promise<Lease> {
+    const [shown] = await this.showAll([{ ...row, now }]);
+    if (shown === undefined) {
+      throw new Error("a lease was not shown");
+    }
+    return shown;
+  }
+
+  /** Leases, each as it is at its `now`, in order. */
+  async showAll(rows: readonly (LeaseRow & { readonly now: DatabaseTime })[]): Promise<Lease[]> {
+    const details = new Map<LeaseUuid, LeaseDetails>();
+    for (const [variant, ofVariant] of Map.groupBy(rows, (row) => this.#variants.of(row))) {
+      const opened = await Promise.all(ofVariant.map((row) => this.#opened(row)));
+      const shown = await variant.details(opened);
+      for (const [index, row] of ofVariant.entries()) {
+        details.set(row.lease_id, shown[index] ?? { case: undefined });
+      }
+    }
+    return rows.map((row) => this.#show(row, row.now, details.get(row.lease_id)));
+  }
+
+  async #opened(row: LeaseRow & { readonly now: DatabaseTime }): Promise<OpenedLease> {
+    const isLive = endOf(row, row.now) === undefined;
+    return { lease: row, sealed: isLive ? await this.#seals.openDetails(row) : undefined };
+  }
+
+  #show(row: LeaseRow, now: DatabaseTime, details: LeaseDetails | undefined): Lease {
     const variant = this.#variants.of(row);
     const end = endOf(row, now);
-    const specified = end === undefined ? await this.#seals.openDetails(row) : undefined;
     return create(LeaseSchema, {
       leaseId: formatId("lse", row.lease_id),
       variant: variant.variant,
@@ -42,7 +67,7 @@ export class LeaseView {
       destroyTime: toTimestamp(row.destroy_time),
       unrecoverableTime: toTimestamp(row.unrecoverable_time),
       labels: end === undefined ? (row.labels ?? {}) : {},
-      details: variant.details(row, specified),
+      details: details ?? { case: undefined },
     });
   }
 }

@@ -39,7 +39,8 @@ export interface DroppedRow {
 }
 
 /**
- * Keeps messages for one mailbox, in order of arrival. $1: the owner, $2: the lease, $3: the drop token's hash, $4: the
+ * Keeps messages for one mailbox, in order of arrival. $1: the owner, $2: the lease, $3: the drop token's hash, or null if
+ * the server itself delivers for the owner, $4: the
  * messages, $5: how they are sealed, $6: the bytes of their bodies, $7: their request_ids, $8: digests, $9: hashes of
  * their groups, $10: their delays in microseconds. Of $7 to $10 each is null if no message has one.
  *
@@ -81,7 +82,7 @@ export const dropMessages = writeStatement<DroppedRow>(
       m.has_webhook and m.webhook_disable_time is null as announces,
       case
         when l.end_time is not null or l.due_time <= c.now then 'LEASE_ENDED'
-        when m.drop_token_hash = $3::bytea or (m.old_token_hash = $3::bytea and m.old_token_expire_time > c.now) then null
+        when $3::bytea is null or m.drop_token_hash = $3::bytea or (m.old_token_hash = $3::bytea and m.old_token_expire_time > c.now) then null
         else 'DROP_TOKEN_ROTATED'
       end as refusal
     from locked_lease l

@@ -1,17 +1,20 @@
 /** What becomes due in live mailboxes although nobody calls: kept messages go, and exhausted ones die. */
 import type { Database } from "../database/database.ts";
 import type { LeaseUuid } from "../ids/ids.ts";
+import type { Wakeups } from "../wakeups/wakeups.ts";
 import { buryExhausted } from "./dead-statements.ts";
 import { deleteKept, findExhausted, findIdleKept } from "./mailbox-content-statements.ts";
 
 /** Tidies mailboxes for one sweeper. */
 export class MailboxTidying {
   readonly #database: Database;
+  readonly #wakeups: Wakeups;
   /** Where the round over mailboxes with held messages has come to. Undefined: it begins. */
   #lookedUpTo: LeaseUuid | undefined;
 
-  constructor(database: Database) {
+  constructor(database: Database, wakeups: Wakeups) {
     this.#database = database;
+    this.#wakeups = wakeups;
   }
 
   /** Does at most `limit` of each. Gives how many messages that were. */
@@ -34,7 +37,7 @@ export class MailboxTidying {
 
   /**
    * Makes exhausted messages dead, so that they are listed and let their groups go on although nobody receives. A call
-   * looks at `limit` mailboxes, and the next at those after them. Receivers who wait find out by themselves.
+   * looks at `limit` mailboxes, and the next at those after them.
    */
   async #bury(limit: number): Promise<number> {
     const mailboxes = await this.#database.run(findExhausted, [this.#lookedUpTo ?? null, limit]);
@@ -42,7 +45,11 @@ export class MailboxTidying {
     let buried = 0;
     for (const { owner_id, lease_id } of mailboxes.filter(({ has_exhausted }) => has_exhausted)) {
       const [row] = await this.#database.run(buryExhausted, [owner_id, lease_id, limit], { repeatable: true });
-      buried += row?.buried_messages ?? 0;
+      const buriedHere = row?.buried_messages ?? 0;
+      buried += buriedHere;
+      if (buriedHere > 0) {
+        this.#wakeups.changed(lease_id);
+      }
     }
     return buried;
   }

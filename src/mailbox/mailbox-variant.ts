@@ -1,32 +1,41 @@
 /** Mailbox as the primitive sees it: messages that are added by whoever holds the drop token, until the owner has handled them. */
 import { type CreateLeaseRequest, Lease_Variant, Lease_WriteAccess } from "#gen/leasehold/v1/lease_pb.js";
 import type { ServerKey, ServerKeys } from "../content/server-keys.ts";
-import type { Database } from "../database/database.ts";
+import type { Database, Transaction } from "../database/database.ts";
 import { invalidField } from "../errors/leasehold-error.ts";
+import type { LeaseUuid } from "../ids/ids.ts";
 import type { LeaseRow } from "../lease/lease-row.ts";
 import type { LeaseSeals } from "../lease/lease-seals.ts";
 import type {
+  DeliveredContent,
+  Delivery,
+  DeliveryOutcome,
   EndedLease,
   LeaseContent,
   LeaseDetails,
   LeaseSecrets,
   LeaseSpecification,
   LeaseVariant,
+  OpenedLease,
 } from "../lease/lease-variant.ts";
 import type { VariantTerms } from "../pricing/variant-terms.ts";
 import { deriveToken, hashToken } from "../secrets/secret-token.ts";
+import type { Wakeups } from "../wakeups/wakeups.ts";
+import { webhookSecret } from "../webhooks/webhook-secret.ts";
+import { bodyTooLarge } from "./drop-refusals.ts";
 import { openSnapshot } from "./mailbox-content.ts";
+import { deliverMessages } from "./mailbox-delivery.ts";
 import { destroyMailboxes } from "./mailbox-destruction.ts";
 import { messageOverheadBytes, packMailbox, specifiedMailbox, unpackMailbox } from "./mailbox-details.ts";
 import { type MailboxTerms, mailboxCreation } from "./mailbox-statements.ts";
 import { MailboxTidying } from "./mailbox-tidying.ts";
-import { webhookSecret } from "./webhook-secret.ts";
 
 /** What the variant needs. */
 export interface MailboxVariantOptions {
   readonly database: Database;
   readonly seals: LeaseSeals;
   readonly serverKeys: ServerKeys;
+  readonly wakeups: Wakeups;
   /** The key that the secrets of new mailboxes are derived from. */
   readonly tokenKey: ServerKey;
 }
@@ -55,7 +64,7 @@ export class MailboxVariant implements LeaseVariant {
 
   constructor(options: MailboxVariantOptions) {
     this.#options = options;
-    this.#tidying = new MailboxTidying(options.database);
+    this.#tidying = new MailboxTidying(options.database, options.wakeups);
   }
 
   specify(request: CreateLeaseRequest): LeaseSpecification {
@@ -76,14 +85,8 @@ export class MailboxVariant implements LeaseVariant {
     };
   }
 
-  details(lease: LeaseRow, sealed: Uint8Array | undefined): LeaseDetails {
-    if (sealed === undefined) {
-      return { case: "mailbox", value: {} };
-    }
-    const { tokenKeyVersion: _, ...shown } = unpackMailbox(sealed);
-    const messageCount = lease.content_items;
-    const usedBytes = lease.content_bytes + BigInt(messageOverheadBytes) * messageCount;
-    return { case: "mailbox", value: { ...shown, messageCount, usedBytes } };
+  details(leases: readonly OpenedLease[]): readonly LeaseDetails[] {
+    return leases.map(detailsOf);
   }
 
   /** The first drop token, whatever has replaced it since, and the webhook secret. None once the lease has ended. */
@@ -103,6 +106,22 @@ export class MailboxVariant implements LeaseVariant {
     return await openSnapshot(this.#options, lease, version);
   }
 
+  async checkDelivery(target: LeaseRow, { bodyBytes }: DeliveredContent): Promise<void> {
+    const sealed = await this.#options.seals.openDetails(target);
+    const limitBytes = sealed === undefined ? 0 : unpackMailbox(sealed).maxMessageBytes;
+    if (bodyBytes > limitBytes) {
+      throw bodyTooLarge(limitBytes, bodyBytes);
+    }
+  }
+
+  async deliver(transaction: Transaction, deliveries: readonly Delivery[]): Promise<readonly DeliveryOutcome[]> {
+    return await deliverMessages(transaction, this.#options.seals, deliveries);
+  }
+
+  delivered(leaseId: LeaseUuid): void {
+    this.#options.wakeups.changed(leaseId);
+  }
+
   async destroy(leases: readonly EndedLease[]): Promise<void> {
     await destroyMailboxes(this.#options.database, leases);
   }
@@ -114,4 +133,14 @@ export class MailboxVariant implements LeaseVariant {
   async tidy(limit: number): Promise<number> {
     return await this.#tidying.tidy(limit);
   }
+}
+
+function detailsOf({ lease, sealed }: OpenedLease): LeaseDetails {
+  if (sealed === undefined) {
+    return { case: "mailbox", value: {} };
+  }
+  const { tokenKeyVersion: _, ...shown } = unpackMailbox(sealed);
+  const messageCount = lease.content_items;
+  const usedBytes = lease.content_bytes + BigInt(messageOverheadBytes) * messageCount;
+  return { case: "mailbox", value: { ...shown, messageCount, usedBytes } };
 }

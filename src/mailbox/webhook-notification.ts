@@ -1,7 +1,7 @@
-/** What a webhook notification says and how it is signed, in the form of Standard Webhooks. */
-import { Webhook } from "standardwebhooks";
+/** What a webhook notification of a mailbox says. */
 import type { DatabaseTime } from "../database/row-types.ts";
 import { formatId, type LeaseUuid, type MessageUuid } from "../ids/ids.ts";
+import { type Notification, signNotification } from "../webhooks/signed-notification.ts";
 
 /** The message that is announced. */
 export interface Announced {
@@ -12,22 +12,12 @@ export interface Announced {
   readonly drop_time: DatabaseTime;
 }
 
-/** A notification, ready to be sent. */
-export interface Notification {
-  readonly headers: Readonly<Record<string, string>>;
-  readonly body: Buffer;
-}
-
-/**
- * Makes the notification of a drop. It says that the message is there and never what is in it. Its id and body are the
- * same at every attempt; the time of the attempt is signed with them, so that a receiver can refuse one that is replayed
- * later. Source: https://www.standardwebhooks.com.
- */
+/** Makes the notification of a drop. It says that the message is there and never what is in it, the same at every attempt. */
 export function makeNotification(message: Announced, secret: string, now: DatabaseTime): Notification {
   const messageId = formatId("msg", message.message_id);
   const text = JSON.stringify({
     type: "mailbox.message_dropped",
-    timestamp: dateOf(message.drop_time).toISOString(),
+    timestamp: new Date(Number(message.drop_time / 1000n)).toISOString(),
     data: {
       lease_id: formatId("lse", message.lease_id),
       message_id: messageId,
@@ -36,20 +26,5 @@ export function makeNotification(message: Announced, secret: string, now: Databa
       body_bytes: message.body_bytes,
     },
   });
-  const body = Buffer.from(text);
-  return {
-    body,
-    headers: {
-      "content-type": "application/json",
-      "content-length": `${body.length}`,
-      "user-agent": "leasehold",
-      "webhook-id": messageId,
-      "webhook-timestamp": `${now / 1_000_000n}`,
-      "webhook-signature": new Webhook(secret).sign(messageId, dateOf(now), text),
-    },
-  };
-}
-
-function dateOf(time: DatabaseTime): Date {
-  return new Date(Number(time / 1000n));
+  return signNotification({ id: messageId, contentType: "application/json", body: Buffer.from(text) }, secret, now);
 }

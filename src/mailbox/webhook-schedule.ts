@@ -23,12 +23,6 @@ export const mostAttempts = retryDelaysSeconds.length + 1;
 /** How long after the first attempt the last one is made at the latest, in seconds. */
 export const retrySpanSeconds = retryDelaysSeconds.reduce((sum, delay) => sum + delay, 0);
 
-/** How long an attempt may take, in seconds. */
-export const attemptSeconds = 15;
-
-/** How long an attempt belongs to the sender that took it, in seconds: then it is taken for dead, and it is sent again. */
-export const takenSeconds = 60;
-
 /** How long after the drop its notification's outcome is shown, in seconds: longer than it is ever tried. */
 export const shownSeconds = 7 * daySeconds;
 

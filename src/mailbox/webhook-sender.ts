@@ -7,11 +7,12 @@ import type { Database, Statement } from "../database/database.ts";
 import type { DatabaseTime } from "../database/row-types.ts";
 import { formatId, type LeaseUuid } from "../ids/ids.ts";
 import type { LeaseSeals } from "../lease/lease-seals.ts";
+import { attemptSeconds, stopGraceMs } from "../webhooks/attempt-times.ts";
+import { type AttemptOutcome, describeStatus, goneStatus, WebhookPost } from "../webhooks/webhook-post.ts";
+import { webhookSecret } from "../webhooks/webhook-secret.ts";
 import { unpackMailbox } from "./mailbox-details.ts";
 import { makeNotification } from "./webhook-notification.ts";
-import { type AttemptOutcome, describeStatus, goneStatus, WebhookPost } from "./webhook-post.ts";
-import { attemptSeconds, retryDelaySeconds } from "./webhook-schedule.ts";
-import { webhookSecret } from "./webhook-secret.ts";
+import { retryDelaySeconds } from "./webhook-schedule.ts";
 import {
   type DueRow,
   forgetWebhookDeliveries,
@@ -49,8 +50,6 @@ const mostVisits = 200;
 const lookIntervalMs = 1_000;
 /** How long the sender waits after a failure of the database, in milliseconds. */
 const failedDelayMs = 2_000;
-/** How long attempts under way may still take when the sender is stopped, in milliseconds. Those that are cut are made again. */
-const stopGraceMs = 2_000;
 const forgetIntervalMs = 60_000;
 const rowBatch = 5_000;
 

@@ -5,7 +5,8 @@ import { readStatement, writeStatement } from "../database/statement.ts";
 import type { LeaseUuid, MessageUuid } from "../ids/ids.ts";
 import { type LeaseRow, leaseColumns, type MaybeLeaseRow } from "../lease/lease-row.ts";
 import type { CallerColumns } from "../lease/lease-statements.ts";
-import { shownSeconds, takenSeconds } from "./webhook-schedule.ts";
+import { takenSeconds } from "../webhooks/attempt-times.ts";
+import { shownSeconds } from "./webhook-schedule.ts";
 
 /** Numbers in `webhook_delivery.state`, which are those of the proto's enum. */
 const states = { pending: 1, delivered: 2, failed: 3 } as const;

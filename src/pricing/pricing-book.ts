@@ -1,9 +1,9 @@
 /** The pricing in force: read from the database, remembered, and confirmed by the statement that charges. */
 import type { Database } from "../database/database.ts";
 import { LeaseholdError, outOfBounds } from "../errors/leasehold-error.ts";
-import { priceMicros, type Rates } from "./price.ts";
+import { type PricedExtras, priceMicros, type Rates } from "./price.ts";
 import { currentPricing, insertFirstPricing, insertNextPricing, type PricingRow } from "./pricing-statements.ts";
-import type { PriceFactor, VariantTerms } from "./variant-terms.ts";
+import type { VariantTerms } from "./variant-terms.ts";
 
 /** One version of the operator's rates and bounds. */
 export interface PricingTerms extends Rates {
@@ -40,6 +40,7 @@ export class PricingBook {
       first.minChargeMicros,
       first.minDurationSeconds,
       first.maxDurationSeconds,
+      first.firingMicros,
     ]);
   }
 
@@ -72,6 +73,7 @@ export class PricingBook {
         change.minChargeMicros,
         change.minDurationSeconds,
         change.maxDurationSeconds,
+        change.firingMicros,
       ]);
       if (row !== undefined) {
         return this.#remember(row);
@@ -93,17 +95,17 @@ export class PricingBook {
       minChargeMicros: row.min_charge_micros,
       minDurationSeconds: row.min_duration_seconds,
       maxDurationSeconds: row.max_duration_seconds,
+      firingMicros: row.firing_micros,
     };
     return this.#terms;
   }
 }
 
 /** What a lease would be charged by these terms, and the bounds it must keep. */
-export interface PriceRequest {
+export interface PriceRequest extends PricedExtras {
   readonly bounds: Pick<VariantTerms, "minSizeBytes" | "maxSizeBytes" | "maxDurationSeconds">;
   readonly sizeBytes: bigint;
   readonly durationSeconds: bigint;
-  readonly priceFactor?: PriceFactor | undefined;
   readonly maxPriceMicros?: bigint | undefined;
 }
 
@@ -121,7 +123,7 @@ export function priceLease(terms: PricingTerms, request: PriceRequest): bigint {
   if (request.durationSeconds < terms.minDurationSeconds || request.durationSeconds > longest) {
     throw outOfBounds("duration", request.durationSeconds, terms.minDurationSeconds, longest);
   }
-  const price = priceMicros(terms, request.sizeBytes, request.durationSeconds, request.priceFactor);
+  const price = priceMicros(terms, request.sizeBytes, request.durationSeconds, request);
   if (price > maxPriceMicros) {
     throw outOfBounds("price_micros", price, 0n, maxPriceMicros);
   }

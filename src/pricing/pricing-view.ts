@@ -16,6 +16,8 @@ import type { VariantTerms } from "./variant-terms.ts";
 export interface PricedVariant {
   readonly name: string;
   readonly pricing: VariantTerms;
+  /** Whether its leases fire, which is charged for. */
+  readonly fires?: boolean;
 }
 
 /** A published limit. */
@@ -55,6 +57,7 @@ export class PricingView {
       minChargeMicros: terms.minChargeMicros,
       minDuration: toDuration(terms.minDurationSeconds),
       maxDuration: toDuration(terms.maxDurationSeconds),
+      firingMicros: terms.firingMicros,
       variants: this.#variants.map((variant) => showVariant(variant, terms)),
       limits: [...this.#limits],
       examples: this.#variants.flatMap((variant) => examplesOf(variant, terms)),
@@ -68,21 +71,25 @@ function showVariant({ name, pricing }: PricedVariant, terms: PricingTerms) {
   return { variant: name, ...shown, ...(isOwn ? { maxDuration: toDuration(maxDurationSeconds) } : {}) };
 }
 
-/** Those that the variant's bounds allow. */
+/** Those that the variant's bounds allow. One that fires does so every hour, from one hour on and before its end. */
 function examplesOf(variant: PricedVariant, terms: PricingTerms): PriceExample[] {
-  const { name, pricing } = variant;
+  const { pricing, fires = false } = variant;
+  const firingsOf = (durationSeconds: bigint) => (fires ? (durationSeconds - 1n) / hour : 0n);
   const possible = examples.filter(
     ({ sizeBytes, durationSeconds }) =>
-      sizeBytes <= pricing.maxSizeBytes && durationSeconds <= longestSeconds(terms, pricing),
+      sizeBytes <= pricing.maxSizeBytes &&
+      durationSeconds <= longestSeconds(terms, pricing) &&
+      (!fires || firingsOf(durationSeconds) > 0n),
   );
   return possible.map(({ description, sizeBytes, durationSeconds }) => {
-    const price = priceMicros(terms, sizeBytes, durationSeconds);
+    const firings = firingsOf(durationSeconds);
     return create(PriceExampleSchema, {
-      description,
-      variant: name,
+      description: fires ? `${description}, every hour` : description,
+      variant: variant.name,
       sizeBytes,
       duration: toDuration(durationSeconds),
-      priceMicros: price,
+      priceMicros: priceMicros(terms, sizeBytes, durationSeconds, { firings }),
+      firings,
     });
   });
 }

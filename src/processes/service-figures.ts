@@ -19,9 +19,9 @@ export interface ServiceFiguresOptions {
 const figuresLifeMs = 30_000;
 
 /** Ready as long as the database answers: a sweeper that is late delays what becomes of ended leases, and no call. */
-export async function readinessOf({ database, logger }: ServiceFiguresOptions): Promise<Readiness> {
+export async function readinessOf(options: ServiceFiguresOptions): Promise<Readiness> {
   try {
-    const { lagSeconds, lastRoundSecondsAgo } = await readLag(database);
+    const { lagSeconds, lastRoundSecondsAgo } = await readLag(options);
     return {
       ready: true,
       detail: {
@@ -31,7 +31,7 @@ export async function readinessOf({ database, logger }: ServiceFiguresOptions): 
       },
     };
   } catch (error) {
-    logger.warn({ err: error }, "the database does not answer");
+    options.logger.warn({ err: error }, "the database does not answer");
     return { ready: false, detail: { database: "down" } };
   }
 }
@@ -42,6 +42,9 @@ export async function readinessOf({ database, logger }: ServiceFiguresOptions): 
  */
 export function addServiceFigures(registry: Registry, options: ServiceFiguresOptions, isPrivate: boolean): void {
   addLag(registry, options);
+  for (const variant of options.variants.all) {
+    variant.addFigures?.(registry);
+  }
   if (isPrivate) {
     addStats(registry, options);
   }
@@ -83,16 +86,16 @@ function addLiveLeases(registry: Registry, figures: CachedFigures): void {
   });
 }
 
-function addLag(registry: Registry, { database, logger }: ServiceFiguresOptions): void {
+function addLag(registry: Registry, options: ServiceFiguresOptions): void {
   addGauge(
     registry,
     "leasehold_sweeper_lag_seconds",
     "How long the sweeper's most overdue work has waited.",
     async (shown) => {
       try {
-        shown.set((await readLag(database)).lagSeconds);
+        shown.set((await readLag(options)).lagSeconds);
       } catch (error) {
-        logger.warn({ err: error }, "the sweeper's lag could not be read");
+        options.logger.warn({ err: error }, "the sweeper's lag could not be read");
         shown.remove();
       }
     },
@@ -150,22 +153,28 @@ interface SweeperLag {
 const readings = new WeakMap<Database, Promise<SweeperLag>>();
 
 /** One reading answers all who ask while it is under way: anybody may ask, as often as they like. */
-function readLag(database: Database): Promise<SweeperLag> {
+function readLag(options: ServiceFiguresOptions): Promise<SweeperLag> {
+  const { database } = options;
   const underWay = readings.get(database);
   if (underWay !== undefined) {
     return underWay;
   }
-  const reading = readLagNow(database).finally(() => readings.delete(database));
+  const reading = readLagNow(options).finally(() => readings.delete(database));
   readings.set(database, reading);
   return reading;
 }
 
-async function readLagNow(database: Database): Promise<SweeperLag> {
+/** The most overdue of what is swept, and of what variants have of their own to do by the clock. */
+async function readLagNow({ database, variants }: ServiceFiguresOptions): Promise<SweeperLag> {
   const [row] = await database.run(findSweeperLag, []);
   if (row === undefined) {
     throw new Error("the database told no time");
   }
   const secondsSince = (time: bigint | null): number | undefined =>
     time === null ? undefined : Math.max(0, Number(row.now - time) / 1_000_000);
-  return { lagSeconds: secondsSince(row.overdue_since) ?? 0, lastRoundSecondsAgo: secondsSince(row.last_round) };
+  const lags = [secondsSince(row.overdue_since) ?? 0];
+  for (const variant of variants.all) {
+    lags.push((await variant.overdueSeconds?.()) ?? 0);
+  }
+  return { lagSeconds: Math.max(...lags), lastRoundSecondsAgo: secondsSince(row.last_round) };
 }

@@ -147,7 +147,10 @@ export class EntryChanges {
     }
   }
 
-  /** Together with others, or by itself if together they were refused: of one that does not fit, the others know nothing. */
+  /**
+   * Together with others, or by itself if together they were refused: of one that does not fit, the others know
+   * nothing.
+   */
   async #appendOne(lane: string, append: Append): Promise<Appended> {
     const together = await this.#appends.submit(lane, append);
     const [alone] = isRefusedForAnother(together) ? await this.#append([append]) : [];

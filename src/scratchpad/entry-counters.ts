@@ -1,4 +1,6 @@
-/** Increments counters: those of one entry that come together are one write, each with a version and a value of its own. */
+/**
+ * Increments counters: those of one entry that come together are one write, each with a version and a value of its own.
+ */
 import { LRUCache } from "lru-cache";
 import { type IncrementEntryRequest, IncrementEntryRequestSchema } from "#gen/leasehold/v1/scratchpad_pb.js";
 import type { Caller } from "../account/caller.ts";
@@ -35,13 +37,13 @@ type Incremented = Counter | { readonly write: EntryWrite; readonly row: Written
 const smallest = -(2n ** 63n);
 const largest = 2n ** 63n - 1n;
 const rememberedCounters = 10_000;
-/** How often a counter is read anew because others changed it, before the server admits a fault. One of them got on each time. */
+/** How often a counter is read anew because others changed it, each time one of them, before that is a fault. */
 const maxTries = 1_000;
 
 /**
- * A value is sealed, so Postgres cannot add to it: the process adds to the value it knows, and the write is for the version
- * that had it. What it knows of a counter is what it last wrote, and is read anew when that was not the last. Nobody is
- * refused for what it knows: it may be long over, and nobody's to know.
+ * A value is sealed, so Postgres cannot add to it: the process adds to the value it knows, and the write is for the
+ * version that had it. What it knows of a counter is what it last wrote, and is read anew when that was not the last.
+ * Nobody is refused for what it knows: it may be long over, and nobody's to know.
  */
 export class EntryCounters {
   readonly #options: EntryChangesOptions;

@@ -13,9 +13,9 @@ export interface ExpiredRow {
 }
 
 /**
- * Removes entries of a live scratchpad whose time is over: $3 of them, each with a version of its own. $1: the owner, $2: the
- * lease. No row if there is no such lease, or if it has ended. Locks the lease; see writeEntries for what rests on that. Leans on
- * scratchpad_entry_expiring.
+ * Removes entries of a live scratchpad whose time is over: $3 of them, each with a version of its own. $1: the owner,
+ * $2: the lease. No row if there is no such lease, or if it has ended. Locks the lease; see writeEntries for what rests
+ * on that. Leans on scratchpad_entry_expiring.
  */
 export const expireEntries = writeStatement<ExpiredRow>(
   "expire-entries",
@@ -112,9 +112,9 @@ export const findIdleKeptValues = readStatement<{ owner_id: AccountUuid; lease_i
 );
 
 /**
- * Removes values of a scratchpad that were kept for claims, and went before the oldest that is open was made: at most $3,
- * and the appends of the same entries. A claim made after this statement began is of a later version than all that it sees
- * kept, and reads none of it.
+ * Removes values of a scratchpad that were kept for claims, and went before the oldest that is open was made: at most
+ * $3, and the appends of the same entries. A claim made after this statement began is of a later version than all that
+ * it sees kept, and reads none of it.
  */
 export const deleteKeptValues = writeStatement<{ base_version: bigint }>(
   "delete-kept-values",

@@ -15,8 +15,8 @@ export const findLongEntries = readStatement<{ owner_id: AccountUuid; lease_id: 
 );
 
 /**
- * An entry of a live scratchpad that was appended to, and its lease. $1: the owner, $2: the lease, $3: the key. To be read
- * behind the lease's lock: what it is gathered to is what it is then. Leans on the primary keys.
+ * An entry of a live scratchpad that was appended to, and its lease. $1: the owner, $2: the lease, $3: the key. To be
+ * read behind the lease's lock: what it is gathered to is what it is then. Leans on the primary keys.
  */
 export const readAppendedEntry = readStatement<LeaseRow & ValueColumns>(
   "read-appended-entry",
@@ -32,10 +32,10 @@ export const readAppendedEntry = readStatement<LeaseRow & ValueColumns>(
 );
 
 /**
- * Puts an entry's whole value in the place of its pieces, under its version: nobody is told of a change, and there is none.
- * $1: the owner, $2: the lease, whose lock is held, $3: the key, $4: the value's id, $5: the sealed value. Of what claims may
- * still read the pieces are kept. The lease takes a version, by which writes that wait for its lock find out that the
- * row is not as they have seen it.
+ * Puts an entry's whole value in the place of its pieces, under its version: nobody is told of a change, and there is
+ * none. $1: the owner, $2: the lease, whose lock is held, $3: the key, $4: the value's id, $5: the sealed value. Of
+ * what claims may still read the pieces are kept. The lease takes a version, by which writes that wait for its lock
+ * find out that the row is not as they have seen it.
  */
 export const gatherAppends = writeStatement<{ appends: number }>(
   "gather-appends",

@@ -1,4 +1,6 @@
-/** Gathers what was appended to an entry into one value, so that reading it costs by its size and not by its history. */
+/**
+ * Gathers what was appended to an entry into one value, so that reading it costs by its size and not by its history.
+ */
 import type { Database, Transaction } from "../database/database.ts";
 import type { AccountUuid, LeaseUuid } from "../ids/ids.ts";
 import type { LeaseSeals } from "../lease/lease-seals.ts";

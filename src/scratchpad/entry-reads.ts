@@ -1,4 +1,6 @@
-/** Finds entries for those who may read them, many look-ups in one round trip, and the scratchpads that writes go to. */
+/**
+ * Finds entries for those who may read them, many look-ups in one round trip, and the scratchpads that writes go to.
+ */
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { LRUCache } from "lru-cache";
 import { Lease_Variant } from "#gen/leasehold/v1/lease_pb.js";
@@ -72,7 +74,10 @@ export class EntryReads {
     return { ...requirePad(await this.#ask(caller, scope, leaseId, null), scope), askedAtMs };
   }
 
-  /** As find, and what never changes of it may be remembered: its id, its key, its limits. The statement that writes judges the rest. */
+  /**
+   * As find, and what never changes of it may be remembered: its id, its key, its limits. The statement that writes
+   * judges the rest.
+   */
   async place(caller: Caller, leaseId: LeaseUuid): Promise<FoundPad> {
     const id = `${caller.ownerId} ${leaseId}`;
     const remembered = this.#places.get(id);

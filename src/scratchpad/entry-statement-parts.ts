@@ -3,10 +3,10 @@ import { entryStates } from "./entry-row.ts";
 import { rememberedDeletions } from "./scratchpad-details.ts";
 
 /**
- * CTEs that take values out of the rows in which a CTE's entries have them: into scratchpad_kept, and their appends marked,
- * if a claim may still read them (`keeps`); away otherwise. The CTE has lease_id, key, keeps, base_version, base_bytes, body_id,
- * appends (how many) and new_version. Appends are found entry by entry, and changed by their place: a join, planned
- * while the table is small, reads all of it.
+ * CTEs that take values out of the rows in which a CTE's entries have them: into scratchpad_kept, and their appends
+ * marked, if a claim may still read them (`keeps`); away otherwise. The CTE has lease_id, key, keeps, base_version,
+ * base_bytes, body_id, appends (how many) and new_version. Appends are found entry by entry, and changed by their
+ * place: a join, planned while the table is small, reads all of it.
  */
 export function disposal(replaced: string): string {
   const appendsOf = (keeps: boolean) => `

@@ -20,8 +20,9 @@ const currentAppends = (entry: string) =>
   });
 
 /**
- * Entries of one owner's scratchpads, each asked for by a key: one row for each question, in order. $2: API keys, $3: the
- * scope, $4: leases, $5: keys, null for none. All of a row is of one moment. No lock; every look-up is by a whole key.
+ * Entries of one owner's scratchpads, each asked for by a key: one row for each question, in order. $2: API keys, $3:
+ * the scope, $4: leases, $5: keys, null for none. All of a row is of one moment. No lock; every look-up is by a whole
+ * key.
  */
 export const getEntries = readStatement<FoundEntryRow>(
   "get-entries",
@@ -55,10 +56,9 @@ const hasPrefix = (prefix: string) =>
 
 /**
  * A page of entries with a prefix, in the order of their keys. $1 to $3: the caller, $4: the lease, $5: the prefix, $6:
- * the key that the page starts behind, or null, $7: how many at most, $8: whether with values, $9: how many bytes of values
- * at most, but at least one. found_count tells how many the
- * page had before it was cut for those. One row with null entry columns if there are none. All of it is of one moment. No lock; walks
- * the primary key.
+ * the key that the page starts behind, or null, $7: how many at most, $8: whether with values, $9: how many bytes of
+ * values at most, but at least one. found_count tells how many the page had before it was cut for those. One row with
+ * null entry columns if there are none. All of it is of one moment. No lock; walks the primary key.
  */
 export const listEntries = readStatement<FoundEntryRow & { readonly found_count: bigint | null }>(
   "list-entries",
@@ -120,9 +120,9 @@ export type ChangeRow = Omit<EntryRow, "sealed"> & {
 /**
  * What changed in the entries with a prefix behind a version, in the order of versions. $1 to $3: the caller, $4: the
  * lease, $5: the prefix, $6: the version, $7: how many at most, $8: how many bytes the values told before one may have,
- * $9: the version up to which deletions are not of interest, $10: the version of which the watcher has everything, $11: the
- * lease's version at the watcher's last look, of which it has been told what changed last up to $6. One row with null entry
- * columns if nothing changed. All of it is of one moment. No lock; walks scratchpad_entry_by_version.
+ * $9: the version up to which deletions are not of interest, $10: the version of which the watcher has everything, $11:
+ * the lease's version at the watcher's last look, of which it has been told what changed last up to $6. One row with
+ * null entry columns if nothing changed. All of it is of one moment. No lock; walks scratchpad_entry_by_version.
  *
  * Of an entry that was set before $6 the watcher has what there was then, unless it changed again before the last look:
  * then that look has left it for later, and the watcher has of it what there was at $10.

@@ -46,8 +46,8 @@ export class EntryWatches {
   }
 
   /**
-   * The changes that a request asks for, as long as the call lasts. It is cut when its lease ends, its key is stopped or its
-   * server drains.
+   * The changes that a request asks for, as long as the call lasts. It is cut when its lease ends, its key is stopped
+   * or its server drains.
    *
    * @throws LeaseholdError VERSION_GONE if deletions that the caller has not seen are forgotten.
    */

@@ -5,7 +5,7 @@ import { scopeBits } from "../account/scopes.ts";
 import type { Database } from "../database/database.ts";
 import { type Again, again, GroupCommit } from "../database/group-commit.ts";
 import { digestRequest, requireSameRequest } from "../idempotency/idempotency.ts";
-import type { LeaseUuid } from "../ids/ids.ts";
+import type { KeyUuid, LeaseUuid } from "../ids/ids.ts";
 import type { Wakeups } from "../wakeups/wakeups.ts";
 import type { EntryExpiry } from "./entry-expiry.ts";
 import type { EntryReads, FoundPad } from "./entry-reads.ts";
@@ -41,9 +41,14 @@ export interface WriteCall {
 }
 
 /** A change of one entry. */
-export interface EntryWrite {
+export interface EntryWrite extends PadWrite {
   readonly caller: Caller;
   readonly pad: FoundPad;
+}
+
+/** A change of one entry, whoever makes it. */
+export interface PadWrite {
+  readonly pad: Pick<FoundPad, "owner_id" | "lease_id" | "max_entry_bytes">;
   readonly kind: (typeof writeKinds)[keyof typeof writeKinds];
   readonly key: string;
   readonly expectedVersion: bigint | undefined;
@@ -59,7 +64,11 @@ export interface WrittenBefore {
   readonly answer: Buffer | null;
 }
 
-const maxBatch = 128;
+/**
+ * Small, so that while one batch is committed the next is sealed: 32 did 1.19 times as many as 128, at 64 callers of
+ * one lease.
+ */
+const maxBatch = 32;
 const maxBatchBytes = 4 * 1_048_576;
 /** How many batches of one key are under way at once. */
 const lanes = 2;
@@ -149,8 +158,8 @@ export class EntryWrites {
   }
 
   /**
-   * Refuses a write for its key or its lease, which comes before all else: what an earlier call was answered is not told
-   * to those who may not call, nor after the end. A lease that refuses is read again, to say why.
+   * Refuses a write for its key or its lease, which comes before all else: what an earlier call was answered is not
+   * told to those who may not call, nor after the end. A lease that refuses is read again, to say why.
    *
    * @throws LeaseholdError whatever finding the lease is refused for.
    */
@@ -174,27 +183,28 @@ export class EntryWrites {
     return await database.transaction(
       async (transaction) => {
         await transaction.run(lockScratchpads, [ownerId, padsOf(late).map(({ lease_id }) => lease_id)]);
-        return await transaction.run(writeEntries, parametersOf(writes));
+        return await transaction.run(writeEntries, parametersOf(writes, keyIdOf(writes)));
       },
       { repeatable: writes.every(isRepeatable) },
     );
   }
 
   #run(writes: readonly EntryWrite[]): Promise<WrittenRow[]> {
-    return this.#options.database.run(writeEntries, parametersOf(writes));
+    return this.#options.database.run(writeEntries, parametersOf(writes, keyIdOf(writes)));
   }
 }
 
-function parametersOf(writes: readonly EntryWrite[]): unknown[] {
-  const column = <Value>(of: (write: EntryWrite) => Value) => writes.map(of);
+/** The parameters of writeEntries, for writes by one key, or by none if the server itself delivers. */
+export function parametersOf(writes: readonly PadWrite[], keyId: KeyUuid | null): unknown[] {
+  const column = <Value>(of: (write: PadWrite) => Value) => writes.map(of);
   const calls = writes.flatMap((write, index) =>
     write.calls.flatMap(({ repeatable, ...call }) =>
       repeatable === undefined ? [] : [{ ...call, ...repeatable, ordinal: index + 1 }],
     ),
   );
   return [
-    writes[0]?.caller.ownerId,
-    writes[0]?.caller.keyId,
+    writes[0]?.pad.owner_id,
+    keyId,
     scopeBits.write,
     column(({ pad }) => pad.lease_id),
     column(({ kind }) => kind),
@@ -214,6 +224,10 @@ function parametersOf(writes: readonly EntryWrite[]): unknown[] {
     calls.map(({ answer }) => answer ?? null),
     Buffer.concat(writes.map(({ value }) => value.sealed)),
   ];
+}
+
+function keyIdOf([first]: readonly EntryWrite[]): KeyUuid | null {
+  return first?.caller.keyId ?? null;
 }
 
 function padsOf(late: readonly LateWrite[]): FoundPad[] {

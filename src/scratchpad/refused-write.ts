@@ -45,7 +45,9 @@ export function isRefusalOfLease(outcome: WriteOutcome): boolean {
   return outcome === "NOT_FOUND" || outcome === "ENDED" || outcome === "WRONG_VARIANT";
 }
 
-/** Whether a write for several calls was refused for what may be one call's alone: each is to be asked for by itself. */
+/**
+ * Whether a write for several calls was refused for what may be one call's alone: each is to be asked for by itself.
+ */
 export function isRefusedForAnother({ write, row }: RefusedCall): boolean {
   const isForAll = row.outcome === "REFUSED" || isRefusalOfLease(row.outcome);
   return write.calls.length > 1 && row.outcome !== "DONE" && !isForAll;

@@ -6,9 +6,9 @@ import { isUnended } from "../lease/lease-row.ts";
 import { entryStates, type ValueColumns } from "./entry-row.ts";
 
 /**
- * The values that there were at version $3 of lease $2 of owner $1, by key: those that were set by then, and replaced or
- * deleted later or not at all. `pad` is the lease. `page`: what of each table's is left out, in the order of keys, by which
- * both primary keys are walked.
+ * The values that there were at version $3 of lease $2 of owner $1, by key: those that were set by then, and replaced
+ * or deleted later or not at all. `pad` is the lease. `page`: what of each table's is left out, in the order of keys,
+ * by which both primary keys are walked.
  */
 const basesAtVersion = (page: string) => `
   (
@@ -41,7 +41,10 @@ const livePad = `
   where pad.owner_id = $1::uuid and pad.lease_id = $2::uuid and ${isUnended("pad")}
     and pad.due_time > statement_timestamp()`;
 
-/** How much a scratchpad held at a version, and how many entries. No lock; walks it by the primary keys, without its values. */
+/**
+ * How much a scratchpad held at a version, and how many entries. No lock; walks it by the primary keys, without its
+ * values.
+ */
 export const measureEntries = readStatement<{ total_bytes: bigint; item_count: bigint }>(
   "measure-entries",
   `select coalesce(sum(m.value_bytes), 0)::bigint as total_bytes, count(*) as item_count
@@ -78,8 +81,8 @@ const pageOfBases = `
   limit $6::int`;
 
 /**
- * A page of a version's entries, in the order of their keys: from key $4 on, or behind $5; at most $6, and of $7 bytes, but
- * at least one. None once the lease has ended. No lock; walks the primary keys, from where the page starts.
+ * A page of a version's entries, in the order of their keys: from key $4 on, or behind $5; at most $6, and of $7 bytes,
+ * but at least one. None once the lease has ended. No lock; walks the primary keys, from where the page starts.
  */
 export const readEntries = readStatement<SnapshotRow>(
   "read-entries",

@@ -1,4 +1,7 @@
-/** A scratchpad as a claim delivers it: the entries there were at one version, in the order of their keys, whatever becomes of them meanwhile. */
+/**
+ * A scratchpad as a claim delivers it: the entries there were at one version, in the order of their keys, whatever
+ * becomes of them meanwhile.
+ */
 import type { Database } from "../database/database.ts";
 import { requireStillLive } from "../lease/lease-reading.ts";
 import type { LeaseRow } from "../lease/lease-row.ts";

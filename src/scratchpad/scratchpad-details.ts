@@ -11,7 +11,7 @@ export interface SealedScratchpad {
 export const entryOverheadBytes = 256;
 /** What each append to an entry takes of size_bytes beside its bytes. */
 export const appendOverheadBytes = 128;
-/** Of how many appends an entry is gathered into one value. Opening one takes about 10 µs. */
+/** Of how many appends an entry is gathered into one value: whoever reads it opens each. */
 export const longAppends = 1_000;
 /** The largest max_entry_bytes. */
 export const maxEntryBytesLimit = 1_048_576;

@@ -1,21 +1,28 @@
 /** Scratchpad as the primitive sees it: entries by key, which the owner's workers share for a short time. */
 import { type CreateLeaseRequest, Lease_Variant, Lease_WriteAccess } from "#gen/leasehold/v1/lease_pb.js";
-import type { Database } from "../database/database.ts";
-import { outOfBounds } from "../errors/leasehold-error.ts";
+import type { Database, Transaction } from "../database/database.ts";
+import { invalidField, outOfBounds } from "../errors/leasehold-error.ts";
 import type { AccountUuid, LeaseUuid } from "../ids/ids.ts";
 import type { LeaseRow } from "../lease/lease-row.ts";
 import type { LeaseSeals } from "../lease/lease-seals.ts";
 import type {
+  DeliveredContent,
+  Delivery,
+  DeliveryOutcome,
   EndedLease,
   LeaseContent,
   LeaseDetails,
   LeaseSpecification,
   LeaseVariant,
+  OpenedLease,
   VariantCreation,
 } from "../lease/lease-variant.ts";
 import type { VariantTerms } from "../pricing/variant-terms.ts";
+import type { Wakeups } from "../wakeups/wakeups.ts";
+import { deliverEntries } from "./entry-delivery.ts";
 import type { EntryExpiry } from "./entry-expiry.ts";
 import type { EntryGathering } from "./entry-gathering.ts";
+import { entryTooLarge } from "./refused-write.ts";
 import { openSnapshot } from "./scratchpad-content.ts";
 import { deleteScratchpad } from "./scratchpad-content-statements.ts";
 import { scratchpadCreation } from "./scratchpad-creation-statement.ts";
@@ -26,6 +33,7 @@ export interface ScratchpadVariantOptions {
   readonly database: Database;
   readonly seals: LeaseSeals;
   readonly expiry: EntryExpiry;
+  readonly wakeups: Wakeups;
   readonly gathering: EntryGathering;
   /** The longest duration, in seconds. */
   readonly maxDurationSeconds: number;
@@ -74,28 +82,41 @@ export class ScratchpadVariant implements LeaseVariant {
     };
   }
 
-  details(lease: LeaseRow, sealed: Uint8Array | undefined): LeaseDetails {
-    if (sealed === undefined) {
-      return { case: "scratchpad", value: {} };
-    }
-    const value = {
-      ...unpackScratchpad(sealed),
-      entryCount: lease.content_items,
-      usedBytes: lease.content_bytes + lease.overhead_bytes,
-      version: lease.content_version,
-    };
-    return { case: "scratchpad", value };
+  details(leases: readonly OpenedLease[]): readonly LeaseDetails[] {
+    return leases.map(detailsOf);
   }
 
   async openContent(lease: LeaseRow, version: bigint): Promise<LeaseContent> {
     return await openSnapshot(this.#options, lease, version);
   }
 
+  async checkDelivery(target: LeaseRow, { bodyBytes, place }: DeliveredContent): Promise<void> {
+    const sealed = await this.#options.seals.openDetails(target);
+    const limitBytes = sealed === undefined ? 0 : unpackScratchpad(sealed).maxEntryBytes;
+    if (bodyBytes > limitBytes) {
+      throw entryTooLarge(limitBytes, bodyBytes);
+    }
+    if (place === "") {
+      throw invalidField("scratchpad_key", "must be set");
+    }
+  }
+
+  async deliver(transaction: Transaction, deliveries: readonly Delivery[]): Promise<readonly DeliveryOutcome[]> {
+    return await deliverEntries(transaction, this.#options.seals, deliveries);
+  }
+
+  delivered(leaseId: LeaseUuid): void {
+    this.#options.wakeups.changed(leaseId);
+  }
+
   async refresh(ownerId: AccountUuid, leaseId: LeaseUuid): Promise<void> {
     await this.#options.expiry.expire(ownerId, leaseId);
   }
 
-  /** A write that waited for the lease's lock finds the lease ended and adds nothing; one before it was committed before the end. */
+  /**
+   * A write that waited for the lease's lock finds the lease ended and adds nothing; one before it was committed before
+   * the end.
+   */
   async destroy(leases: readonly EndedLease[]): Promise<void> {
     for (const { ownerId, leaseId } of leases) {
       let mayBeMore = true;
@@ -115,4 +136,17 @@ export class ScratchpadVariant implements LeaseVariant {
     const { expiry, gathering } = this.#options;
     return (await expiry.tidy(limit)) + (await gathering.tidy(limit));
   }
+}
+
+function detailsOf({ lease, sealed }: OpenedLease): LeaseDetails {
+  if (sealed === undefined) {
+    return { case: "scratchpad", value: {} };
+  }
+  const value = {
+    ...unpackScratchpad(sealed),
+    entryCount: lease.content_items,
+    usedBytes: lease.content_bytes + lease.overhead_bytes,
+    version: lease.content_version,
+  };
+  return { case: "scratchpad", value };
 }

@@ -57,8 +57,8 @@ export class WatchPosition {
   }
 
   /**
-   * @throws LeaseholdError VERSION_GONE if a deletion that the watcher should have been told is forgotten, or the watcher has
-   * seen what the scratchpad has not, which was restored from a copy then.
+   * @throws LeaseholdError VERSION_GONE if a deletion that the watcher should have been told is forgotten, or the
+   * watcher has seen what the scratchpad has not, which was restored from a copy then.
    */
   requireRemembered(padVersion: bigint, forgottenVersion: bigint): void {
     const { lookedVersion, deletionsVersion } = this;

@@ -13,9 +13,9 @@ import { appendOverheadBytes, entryOverheadBytes } from "./scratchpad-details.ts
 export const writeKinds = { set: 1, delete: 2, append: 3, count: 4 } as const;
 
 /**
- * What became of one write. ABSENT: there was nothing to delete. SEEN: one of its request_ids wrote before. AGAIN: it does
- * not fit with those before it. STALE: somebody else changed the scratchpad while this statement waited for its lock.
- * EXPIRED: entries whose time is over are to be removed first.
+ * What became of one write. ABSENT: there was nothing to delete. SEEN: one of its request_ids wrote before. AGAIN: it
+ * does not fit with those before it. STALE: somebody else changed the scratchpad while this statement waited for its
+ * lock. EXPIRED: entries whose time is over are to be removed first.
  */
 export type WriteOutcome =
   | "DONE"
@@ -50,17 +50,18 @@ const scopeOfKind = `
     ${idempotencyScope.incrementEntry}])`;
 
 /**
- * Writes different entries of one owner's scratchpads. $4: leases, $5: kinds, $6: keys, $7: expected versions or null, $8: ttls in
- * microseconds or null, $9: how many versions each takes, $10: ids of the values, $11: their sizes, $12: how many bytes of
- * $20 each is sealed in, in order, $13: the largest value of an entry of each lease. A write may stand for several calls:
- * of those with a request_id $14 tells the write's ordinal, $15 the request_id, $16 the digests, $17 which of the write's versions is
- * the call's, $18 where in its bytes the call's start, $19 what else the answer needs, or null.
+ * Writes different entries of one owner's scratchpads. $2 is null if the server itself delivers for the owner. $4:
+ * leases, $5: kinds, $6: keys, $7: expected versions or null, $8: ttls in microseconds or null, $9: how many versions
+ * each takes, $10: ids of the values, $11: their sizes, $12: how many bytes of $20 each is sealed in, in order, $13:
+ * the largest value of an entry of each lease. A write may stand for several calls: of those with a request_id $14
+ * tells the write's ordinal, $15 the request_id, $16 the digests, $17 which of the write's versions is the call's, $18
+ * where in its bytes the call's start, $19 what else the answer needs, or null.
  *
  * Locks the leases by id. All else that the verdict rests on belongs to the lease and changes only with its
- * content_version: if that is as this statement's snapshot shows it, everything is as the snapshot shows it. If it is not,
- * the write is STALE, and is done by a second statement behind the lock. Claims change it not, so they are asked for by a
- * volatile function. Neither does a delete that finds nothing, which leaves a record if it has a request_id: a delete
- * with one is to be sent behind the lock at once. No two writes of a batch are to one entry.
+ * content_version: if that is as this statement's snapshot shows it, everything is as the snapshot shows it. If it is
+ * not, the write is STALE, and is done by a second statement behind the lock. Claims change it not, so they are asked
+ * for by a volatile function. Neither does a delete that finds nothing, which leaves a record if it has a request_id: a
+ * delete with one is to be sent behind the lock at once. No two writes of a batch are to one entry.
  */
 export const writeEntries = writeStatement<WrittenRow>(
   "write-entries",
@@ -96,12 +97,16 @@ export const writeEntries = writeStatement<WrittenRow>(
     select l.lease_id, l.variant, l.size_bytes, l.end_time, l.due_time, l.content_bytes, l.content_items,
       l.content_version, l.overhead_bytes, l.seal_count
     from lease l
-    where l.owner_id = $1::uuid and l.lease_id = any($4::uuid[]) and (select access from caller) = 'OK'
+    where l.owner_id = $1::uuid and l.lease_id = any($4::uuid[])
+      and ($2::uuid is null or (select access from caller) = 'OK')
     order by l.lease_id
     for no key update
   ),
   clock as materialized (
-    select clock_timestamp() as now, ${accessAfterWait(parameters)} from (select count(*) from locked) as waited
+    select waited.now, case when $2::uuid is null then 'OK' else waited.access end as access
+    from (
+      select clock_timestamp() as now, ${accessAfterWait(parameters)} from (select count(*) from locked) as waited
+    ) as waited
   ),
   pad as materialized (
     select l.*, c.now, l.content_bytes + l.overhead_bytes as used_bytes,
@@ -275,13 +280,17 @@ export const writeEntries = writeStatement<WrittenRow>(
   order by v.ordinal`,
 );
 
-/** Locks leases, so that a statement behind it in the transaction sees them as they are. $1: the owner, $2: the leases. */
+/**
+ * Locks leases, so that a statement behind it in the transaction sees them as they are. $1: the owner, $2: the leases.
+ */
 export const lockScratchpads = writeStatement<never>(
   "lock-scratchpads",
   `select from lease where owner_id = $1::uuid and lease_id = any($2::uuid[]) order by lease_id for no key update`,
 );
 
-/** What a call with a request_id wrote before. $1: the owner, $2: the lease, $3: the call's scope, $4: the request_id. */
+/**
+ * What a call with a request_id wrote before. $1: the owner, $2: the lease, $3: the call's scope, $4: the request_id.
+ */
 export const findWritten = readStatement<{ digests: Buffer; version: bigint; answer: Buffer | null }>(
   "find-written",
   `select digests, thing_number as version, answer from idempotency

@@ -14,6 +14,7 @@ import {
   type LeaseDetails,
   type LeaseSpecification,
   type LeaseVariant,
+  type OpenedLease,
 } from "../lease/lease-variant.ts";
 import type { VariantTerms } from "../pricing/variant-terms.ts";
 import type { StorageBodies } from "./storage-body.ts";
@@ -67,8 +68,8 @@ export class StorageVariant implements LeaseVariant {
     return { details };
   }
 
-  details(lease: LeaseRow, sealed: Uint8Array | undefined): LeaseDetails {
-    return { case: "storage", value: { ...unpackDetails(sealed), storedBytes: lease.content_bytes } };
+  details(leases: readonly OpenedLease[]): readonly LeaseDetails[] {
+    return leases.map(detailsOf);
   }
 
   async openContent(lease: LeaseRow): Promise<LeaseContent> {
@@ -105,4 +106,8 @@ export class StorageVariant implements LeaseVariant {
       return orphans.map((orphan) => orphan.lease_id);
     });
   }
+}
+
+function detailsOf({ lease, sealed }: OpenedLease): LeaseDetails {
+  return { case: "storage", value: { ...unpackDetails(sealed), storedBytes: lease.content_bytes } };
 }

@@ -23,7 +23,7 @@ export type WatchedPlace = LeaseRow & { readonly now: DatabaseTime; readonly ask
 export interface VersionWatch {
   /** The content_version up to which nothing is of interest any more. To be kept by whoever watches. */
   seenVersion: bigint;
-  /** Resolves once there may be a later version, at once if there was since the last time. Rejects when the call is over. */
+  /** Resolves once there may be a later version, or was since the last time. Rejects when the call is over. */
   changed(): Promise<void>;
   close(): void;
 }
@@ -91,8 +91,8 @@ export class VersionWatches {
   }
 
   /**
-   * One query for all watchers: a lease is looked at by the one that waits and is the furthest behind. One whose caller is
-   * slow would have all others woken each time, for what they have seen.
+   * One query for all watchers: a lease is looked at by the one that waits and is the furthest behind. One whose caller
+   * is slow would have all others woken each time, for what they have seen.
    */
   async #look(leases: readonly WaitedLease[]): Promise<readonly LeaseUuid[]> {
     const rows = await this.#options.database.run(findNewerVersions, [

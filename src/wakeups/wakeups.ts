@@ -1,4 +1,6 @@
-/** Wakes those who wait for something to change in a lease, in this process and in others, at no cost while they wait. */
+/**
+ * Wakes those who wait for something to change in a lease, in this process and in others, at no cost while they wait.
+ */
 import type { Logger } from "pino";
 import type { Database } from "../database/database.ts";
 import type { AccountUuid, LeaseUuid } from "../ids/ids.ts";
@@ -32,7 +34,8 @@ const idsInPayload = 200;
 
 /**
  * A change is told to this process's waiters at once, and to other processes by NOTIFY, after its commit and coalesced:
- * NOTIFY inside the writing transaction takes a lock on the whole database at commit, which halved commits at 32 clients.
+ * NOTIFY inside the writing transaction takes a lock on the whole database at commit, which halved commits at 32
+ * clients.
  *
  * Hints may be lost. One query a source finds what they would have told, every two seconds, for all waiters of the
  * process together; none is made while nobody waits.
@@ -85,7 +88,9 @@ export class Wakeups {
     };
   }
 
-  /** Wakes those who wait for a lease after a time, for a delay or a hold that ends then. Gives the way to call it off. */
+  /**
+   * Wakes those who wait for a lease after a time, for a delay or a hold that ends then. Gives the way to call it off.
+   */
   wakeLater(leaseId: LeaseUuid, delayMs: number): () => void {
     const timer = new LongTimer(delayMs, () => this.#wakeAll([leaseId]));
     return () => timer.cancel();

@@ -6,9 +6,11 @@ import { ErrorInfoSchema } from "#gen/google/rpc/error_details_pb.js";
 import { AccountService, ApiKey_Scope } from "#gen/leasehold/v1/account_pb.js";
 import { AdminService } from "#gen/leasehold/v1/admin_pb.js";
 import { CheckpointService } from "#gen/leasehold/v1/checkpoint_pb.js";
+import { CronService } from "#gen/leasehold/v1/cron_pb.js";
 import { HandoffService } from "#gen/leasehold/v1/handoff_pb.js";
 import { Lease_Variant, LeaseService } from "#gen/leasehold/v1/lease_pb.js";
 import { MailboxService } from "#gen/leasehold/v1/mailbox_pb.js";
+import { ScratchpadService } from "#gen/leasehold/v1/scratchpad_pb.js";
 import { scopeOfRpc } from "../../src/account/rpc-scopes.ts";
 import { TestLeasehold } from "../support/test-leasehold.ts";
 
@@ -43,6 +45,16 @@ const requests: Readonly<Record<string, object>> = {
   WatchCheckpoint: { leaseId },
   UploadCheckpoint: { put: { leaseId } },
   DownloadCheckpoint: { leaseId },
+  SetEntry: { leaseId, key: "a" },
+  GetEntry: { leaseId, key: "a" },
+  DeleteEntry: { leaseId, key: "a" },
+  ListEntries: { leaseId },
+  AppendToEntry: { leaseId, key: "a" },
+  IncrementEntry: { leaseId, key: "a" },
+  WatchEntries: { leaseId },
+  PauseCron: { leaseId },
+  ResumeCron: { leaseId },
+  ListCronRuns: { leaseId },
   IssueHandoff: { leaseId },
   ListHandoffs: { leaseId },
   RevokeHandoff: { handoffId: `hnd_${"0".repeat(26)}` },
@@ -52,7 +64,7 @@ const requests: Readonly<Record<string, object>> = {
 /** The scope in each RPC's comment: the table that callers read. */
 function scopesInComments(): Map<string, string> {
   const scopes = new Map<string, string>();
-  for (const file of ["lease", "mailbox", "checkpoint", "handoff", "account", "admin"]) {
+  for (const file of ["lease", "mailbox", "checkpoint", "scratchpad", "cron", "handoff", "account", "admin"]) {
     const proto = readFileSync(`proto/leasehold/v1/${file}.proto`, "utf8");
     for (const [, comment = "", rpc = ""] of proto.matchAll(/((?:^ {2}\/\/.*\n)+) {2}rpc (\w+)\(/gm)) {
       scopes.set(rpc, /Scope: (\w+)/.exec(comment)?.[1] ?? "missing");
@@ -62,9 +74,15 @@ function scopesInComments(): Map<string, string> {
 }
 
 const scopes = scopesInComments();
-const methods = [LeaseService, MailboxService, CheckpointService, HandoffService, AccountService].flatMap(
-  (service) => service.methods,
-);
+const methods = [
+  LeaseService,
+  MailboxService,
+  CheckpointService,
+  ScratchpadService,
+  CronService,
+  HandoffService,
+  AccountService,
+].flatMap((service) => service.methods);
 const scoped = methods.filter((method) => scopes.get(method.name) !== "none");
 
 test("every RPC's comment gives its scope", () => {

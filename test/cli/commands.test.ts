@@ -49,7 +49,11 @@ test("prices are told without a credential", async () => {
     pricing: { rateMicrosPerGibDay: "1000", limits: expect.any(Array), examples: expect.any(Array) },
   });
   expect(await anybody.print("pricing")).toMatch(/^rate +0\.001000 USD for one GiB for one day$/m);
-  expect(await anybody.json("quote", "1GiB", "30d")).toEqual({ priceMicros: "30000", pricingVersion: "1" });
+  expect(await anybody.json("quote", "1GiB", "30d")).toEqual({
+    priceMicros: "30000",
+    pricingVersion: "1",
+    firings: "0",
+  });
   expect(await anybody.print("quote", "1GiB", "30d")).toBe("0.030000 USD");
 });
 

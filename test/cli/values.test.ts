@@ -9,6 +9,7 @@ import {
   parseDuration,
   parseInteger,
   parseSize,
+  parseTime,
   parseVersion,
 } from "../../src/cli/parse-values.ts";
 import {
@@ -130,6 +131,20 @@ test("a size that is sent in 31 bits, and a version's number, are told from what
   expect(() => parseByteCount("2GiB")).toThrow("from 1 byte to less than 2GiB");
   expect([parseVersion("0"), parseVersion("12")]).toEqual([0n, 12n]);
   expect(() => parseVersion("01")).toThrow("must be a whole number");
+});
+
+test("a time has its offset from UTC, and is one that there is", () => {
+  expect(parseTime("2026-12-24T18:00:00Z").getTime()).toBe(Date.UTC(2026, 11, 24, 18));
+  expect(parseTime("2028-02-29T18:00:00.25+01:00").getTime()).toBe(Date.UTC(2028, 1, 29, 17, 0, 0, 250));
+  for (const text of [
+    "2026-12-24",
+    "2026-12-24T18:00:00",
+    "2026-02-30T18:00:00Z",
+    "2026-12-24T25:00:00Z",
+    "tomorrow",
+  ]) {
+    expect(() => parseTime(text)).toThrow("must be a time");
+  }
 });
 
 test("a stranger's text shows as it is, and nothing in it acts on the terminal", () => {

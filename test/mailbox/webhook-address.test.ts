@@ -5,8 +5,8 @@ import { createServer } from "node:net";
 import { expect, onTestFinished, test } from "vitest";
 import { WebhookDelivery_State } from "#gen/leasehold/v1/mailbox_pb.js";
 import { buildWebhookSender } from "../../src/app.ts";
-import { receiverLookup } from "../../src/mailbox/webhook-lookup.ts";
-import { WebhookPost } from "../../src/mailbox/webhook-post.ts";
+import { receiverLookup } from "../../src/webhooks/webhook-lookup.ts";
+import { WebhookPost } from "../../src/webhooks/webhook-post.ts";
 import { TestLeasehold } from "../support/test-leasehold.ts";
 import { AnnouncedMailbox } from "./webhook-receiver.ts";
 

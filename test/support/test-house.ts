@@ -52,7 +52,7 @@ const box: LeaseVariant = {
   waitsForContent: true,
   hasOneItem: true,
   specify: () => ({ details: Buffer.of() }),
-  details: () => ({ case: undefined }),
+  details: (leases) => leases.map(() => ({ case: undefined })),
   openContent: async () => ({ totalBytes: 0n, itemCount: 0n, items: () => asStream([]) }),
   destroy: async () => undefined,
   removeOrphans: async () => 0,
@@ -110,6 +110,7 @@ export class TestHouse {
       minChargeMicros: leasePriceMicros,
       minDurationSeconds: 60n,
       maxDurationSeconds: 86_400n,
+      firingMicros: 1n,
     });
     return house;
   }

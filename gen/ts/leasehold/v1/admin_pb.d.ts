@@ -291,6 +291,13 @@ export declare type SetPricingRequest = Message<"leasehold.v1.SetPricingRequest"
    * @generated from field: google.protobuf.Duration max_duration = 4;
    */
   maxDuration?: Duration | undefined;
+
+  /**
+   * The price of one firing of a Cron lease, in millionths of a US dollar.
+   *
+   * @generated from field: optional int64 firing_micros = 5;
+   */
+  firingMicros?: bigint | undefined;
 };
 
 /**

@@ -187,7 +187,8 @@ export enum ErrorReason {
   WRONG_STATE = 43,
 
   /**
-   * FAILED_PRECONDITION, 409. The lease's variant does not have this call. Metadata: `variant`.
+   * FAILED_PRECONDITION, 409. The lease's variant does not have this call, or takes no such delivery. Metadata:
+   * `variant`.
    *
    * @generated from enum value: ERROR_REASON_WRONG_VARIANT = 44;
    */

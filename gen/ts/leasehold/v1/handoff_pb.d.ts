@@ -501,7 +501,8 @@ export declare type InspectHandoffResponse = Message<"leasehold.v1.InspectHandof
 
   /**
    * The first items a claim delivers, at most 100. One for a Storage or a Checkpoint lease, one for each message of a
-   * Mailbox. None once the token takes no more claims.
+   * Mailbox or entry of a Scratchpad, two for a Cron: its payload and its runs. None once the token takes no more
+   * claims.
    *
    * @generated from field: repeated leasehold.v1.HandoffItem items = 4;
    */
@@ -535,7 +536,7 @@ export declare const InspectHandoffResponseSchema: GenMessage<InspectHandoffResp
  */
 export declare type HandoffItem = Message<"leasehold.v1.HandoffItem"> & {
   /**
-   * Its name, if it has one.
+   * Its name, if it has one: an entry's is its key.
    *
    * @generated from field: string name = 1;
    */
@@ -570,7 +571,8 @@ export declare type HandoffItem = Message<"leasehold.v1.HandoffItem"> & {
   attributes: { [key: string]: string };
 
   /**
-   * When a message was dropped, or a checkpoint put. Unset for a Storage lease.
+   * When a message was dropped, a checkpoint put, a Cron made, or an entry last changed, which may be after the claim
+   * was made. Unset for a Storage lease, and for the runs of a Cron.
    *
    * @generated from field: google.protobuf.Timestamp create_time = 6;
    */

@@ -11,6 +11,7 @@ import type { StorageDetails, StorageSpec } from "./storage_pb.js";
 import type { MailboxDetails, MailboxSpec } from "./mailbox_pb.js";
 import type { CheckpointDetails, CheckpointSpec } from "./checkpoint_pb.js";
 import type { ScratchpadDetails, ScratchpadSpec } from "./scratchpad_pb.js";
+import type { CronDetails, CronSchedule, CronSpec } from "./cron_pb.js";
 import type { Pricing } from "./pricing_pb.js";
 
 /**
@@ -187,6 +188,14 @@ export declare type Lease = Message<"leasehold.v1.Lease"> & {
      */
     value: ScratchpadDetails;
     case: "scratchpad";
+  } | {
+    /**
+     * A Cron lease's details.
+     *
+     * @generated from field: leasehold.v1.CronDetails cron = 36;
+     */
+    value: CronDetails;
+    case: "cron";
   } | { case: undefined; value?: undefined };
 };
 
@@ -236,6 +245,13 @@ export enum Lease_Variant {
    * @generated from enum value: VARIANT_SCRATCHPAD = 4;
    */
   SCRATCHPAD = 4,
+
+  /**
+   * A payload, delivered by the clock.
+   *
+   * @generated from enum value: VARIANT_CRON = 5;
+   */
+  CRON = 5,
 }
 
 /**
@@ -375,6 +391,13 @@ export enum Lease_WriteAccess {
    * @generated from enum value: WRITE_ACCESS_OWNER = 3;
    */
   OWNER = 3,
+
+  /**
+   * Nobody: its content is fixed when it is made, and the clock adds what became of it.
+   *
+   * @generated from enum value: WRITE_ACCESS_CLOCK = 4;
+   */
+  CLOCK = 4,
 }
 
 /**
@@ -496,6 +519,20 @@ export declare type QuoteLeaseRequest = Message<"leasehold.v1.QuoteLeaseRequest"
    * @generated from field: int32 retained_versions = 4;
    */
   retainedVersions: number;
+
+  /**
+   * A Cron's schedule, required for one: each firing within the duration from now is priced. Refused for other variants.
+   *
+   * @generated from field: leasehold.v1.CronSchedule schedule = 5;
+   */
+  schedule?: CronSchedule | undefined;
+
+  /**
+   * The time zone of a schedule's expression, by its IANA name. Empty: `UTC`. Refused for other variants.
+   *
+   * @generated from field: string time_zone = 6;
+   */
+  timeZone: string;
 };
 
 /**
@@ -523,6 +560,13 @@ export declare type QuoteLeaseResponse = Message<"leasehold.v1.QuoteLeaseRespons
    * @generated from field: int64 pricing_version = 2;
    */
   pricingVersion: bigint;
+
+  /**
+   * How many firings of a Cron are priced. 0 for other variants.
+   *
+   * @generated from field: int64 firings = 3;
+   */
+  firings: bigint;
 };
 
 /**
@@ -632,6 +676,14 @@ export declare type CreateLeaseRequest = Message<"leasehold.v1.CreateLeaseReques
      */
     value: ScratchpadSpec;
     case: "scratchpad";
+  } | {
+    /**
+     * A payload, delivered by the clock.
+     *
+     * @generated from field: leasehold.v1.CronSpec cron = 36;
+     */
+    value: CronSpec;
+    case: "cron";
   } | { case: undefined; value?: undefined };
 };
 
@@ -663,8 +715,8 @@ export declare type CreateLeaseResponse = Message<"leasehold.v1.CreateLeaseRespo
   dropToken: string;
 
   /**
-   * The secret that a Mailbox's webhook notifications are signed with: `whsec_` and base64. Shown as drop_token is. Empty
-   * if there is no webhook.
+   * The secret that a Mailbox's or a Cron's webhook notifications are signed with: `whsec_` and base64. Shown as
+   * drop_token is. Empty if there is no webhook.
    *
    * @generated from field: string webhook_secret = 3;
    */
@@ -1095,7 +1147,7 @@ export declare const LeaseService: GenService<{
   /**
    * Charges for a lease and makes it, in one commit.
    *
-   * Scope: create.
+   * Scope: create; write as well for a Cron that delivers into another lease.
    *
    * @generated from rpc leasehold.v1.LeaseService.CreateLease
    */

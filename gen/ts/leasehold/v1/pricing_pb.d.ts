@@ -74,6 +74,13 @@ export declare type Pricing = Message<"leasehold.v1.Pricing"> & {
    * @generated from field: repeated leasehold.v1.PriceExample examples = 8;
    */
   examples: PriceExample[];
+
+  /**
+   * The price of one firing of a Cron lease.
+   *
+   * @generated from field: int64 firing_micros = 9;
+   */
+  firingMicros: bigint;
 };
 
 /**
@@ -90,7 +97,7 @@ export declare const PricingSchema: GenMessage<Pricing>;
 export declare type VariantPricing = Message<"leasehold.v1.VariantPricing"> & {
   /**
    * The variant, as CreateLeaseRequest's field for it is called: `storage`, `mailbox`, `checkpoint`,
-   * `scratchpad`.
+   * `scratchpad`, `cron`.
    *
    * @generated from field: string variant = 1;
    */
@@ -226,6 +233,13 @@ export declare type PriceExample = Message<"leasehold.v1.PriceExample"> & {
    * @generated from field: int64 price_micros = 5;
    */
   priceMicros: bigint;
+
+  /**
+   * How many firings of a Cron lease are priced. 0 for other variants.
+   *
+   * @generated from field: int64 firings = 6;
+   */
+  firings: bigint;
 };
 
 /**

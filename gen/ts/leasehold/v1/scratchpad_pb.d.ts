@@ -15,13 +15,13 @@ export declare const file_leasehold_v1_scratchpad: GenFile;
 
 /**
  * What a new Scratchpad lease is asked for. Its size_bytes is all entries together: keys and values, 256 bytes for each
- * entry, and 128 for each append.
+ * entry, and 128 for each append. Its duration is short: at most max_duration of the variant's published pricing.
  *
  * @generated from message leasehold.v1.ScratchpadSpec
  */
 export declare type ScratchpadSpec = Message<"leasehold.v1.ScratchpadSpec"> & {
   /**
-   * The largest value of an entry, in bytes: 1 to 1048576. Unset: 1048576, or size_bytes if that is less.
+   * The largest value of an entry, in bytes: 1 to 1048576, and at most size_bytes. Unset: the most that is allowed.
    *
    * @generated from field: int32 max_entry_bytes = 1;
    */
@@ -62,7 +62,7 @@ export declare type ScratchpadDetails = Message<"leasehold.v1.ScratchpadDetails"
   usedBytes: bigint;
 
   /**
-   * The last version that was given to a change. 0: none yet.
+   * The lease's last version. 0: nothing has changed yet.
    *
    * @generated from field: int64 version = 4;
    */
@@ -491,7 +491,7 @@ export declare type IncrementEntryRequest = Message<"leasehold.v1.IncrementEntry
   key: string;
 
   /**
-   * What to add. Unset: 1. Refused if the counter would leave the range of 64 bits.
+   * What to add. Unset: 1. Refused with OUT_OF_BOUNDS if the counter would leave the range of 64 bits.
    *
    * @generated from field: optional int64 delta = 3;
    */
@@ -567,8 +567,8 @@ export declare type WatchEntriesRequest = Message<"leasehold.v1.WatchEntriesRequ
 
   /**
    * Starts behind this version: the last caught_up_version of an earlier stream, or the version of a list's first page.
-   * What the caller has of later ones comes again. Unset: starts with the entries there are. Refused with VERSION_GONE if
-   * deletions behind it are forgotten, or if there is no such version: list the entries again.
+   * What the caller has of later ones comes again. Unset: starts with the entries there are. Refused with VERSION_GONE
+   * if deletions behind it are forgotten, or if there is no such version: list the entries again.
    *
    * @generated from field: optional int64 after_version = 3;
    */
@@ -673,7 +673,8 @@ export declare const WatchEntriesResponse_ChangeSchema: GenEnum<WatchEntriesResp
  * Sets, changes and watches the entries of scratchpads.
  *
  * Every RPC needs an API key in `authorization: Bearer lh_key_...`. Each change is atomic, and gets the lease's next
- * version: one counter for all of its entries, which never falls and gives no number twice.
+ * version: one counter for all of its entries, which never falls and gives no number twice. A handoff delivers the
+ * entries there are when a claim is made, in the order of their keys' bytes: an item each, by its key.
  *
  * @generated from service leasehold.v1.ScratchpadService
  */
@@ -703,7 +704,7 @@ export declare const ScratchpadService: GenService<{
     output: typeof GetEntryResponseSchema;
   },
   /**
-   * Destroys an entry. Deleting what is not there changes nothing and succeeds.
+   * Destroys an entry. Deleting what is not there changes nothing and succeeds, unless a version of it is expected.
    *
    * Scope: write.
    *
@@ -740,7 +741,7 @@ export declare const ScratchpadService: GenService<{
   },
   /**
    * Adds to a counter, which it makes at 0 if it is not there. A counter is an entry whose value is a decimal 64-bit
-   * integer in ASCII, however it was set.
+   * integer in ASCII, without leading zeros or a plus sign, however it was set.
    *
    * Scope: write.
    *

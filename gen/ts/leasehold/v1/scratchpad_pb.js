@@ -152,7 +152,8 @@ export const WatchEntriesResponse_Change = /*@__PURE__*/
  * Sets, changes and watches the entries of scratchpads.
  *
  * Every RPC needs an API key in `authorization: Bearer lh_key_...`. Each change is atomic, and gets the lease's next
- * version: one counter for all of its entries, which never falls and gives no number twice.
+ * version: one counter for all of its entries, which never falls and gives no number twice. A handoff delivers the
+ * entries there are when a claim is made, in the order of their keys' bytes: an item each, by its key.
  *
  * @generated from service leasehold.v1.ScratchpadService
  */

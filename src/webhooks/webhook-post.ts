@@ -3,21 +3,26 @@ import { request as requestHttp } from "node:http";
 import { request as requestHttps } from "node:https";
 import type { LookupFunction } from "node:net";
 import { RequestFilteringHttpAgent, RequestFilteringHttpsAgent } from "request-filtering-agent";
+import type { Notification } from "./signed-notification.ts";
 import { lookupFailures, receiverLookup } from "./webhook-lookup.ts";
-import type { Notification } from "./webhook-notification.ts";
 
 /** What became of an attempt. */
 export interface AttemptOutcome {
   /** The HTTP status of the answer. Undefined if there was none. */
   readonly status: number | undefined;
-  /** Why it failed, in a few words that hold nothing of the address, the secret or the answer. Undefined if it did not. */
+  /**
+   * Why it failed, in a few words that hold nothing of the address, the secret or the answer. Undefined if it did not.
+   */
   readonly error: string | undefined;
 }
 
 /** The status by which a receiver says that it wants no more notifications. */
 export const goneStatus = 410;
 
-/** How much of an answer's body is read, and thrown away, in bytes. A connection that is cut sooner may look like a fault to the receiver. */
+/**
+ * How much of an answer's body is read, and thrown away, in bytes. A connection that is cut sooner may look like a
+ * fault to the receiver.
+ */
 const mostAnswerBytes = 16_384;
 
 /** Sends notifications. */

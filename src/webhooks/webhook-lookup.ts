@@ -1,4 +1,6 @@
-/** How the name of a webhook's receiver becomes addresses, without one slow name server holding up the other receivers. */
+/**
+ * How the name of a webhook's receiver becomes addresses, without one slow name server holding up the other receivers.
+ */
 import type { LookupAddress } from "node:dns";
 import { Resolver } from "node:dns/promises";
 import type { LookupFunction } from "node:net";
@@ -12,8 +14,8 @@ export const lookupFailures = { notFound: "ENOTFOUND", notPublic: "NAME_NOT_PUBL
 
 /**
  * Looks names up by asking the name servers: the system's, or those given as addresses with ports. The system's own
- * look-up would take one of Node's few threads for as long as it lasts, and whoever owns a name decides how long that is.
- * A name without a dot is of this host or its network, and is refused unasked.
+ * look-up would take one of Node's few threads for as long as it lasts, and whoever owns a name decides how long that
+ * is. A name without a dot is of this host or its network, and is refused unasked.
  */
 export function receiverLookup(servers?: readonly string[]): LookupFunction {
   return (hostname, options, callback) => {
