@@ -3,7 +3,7 @@
 import { open, type SealContext, seal } from "../content/sealing.ts";
 import type { Database } from "../database/database.ts";
 import type { LeaseUuid } from "../ids/ids.ts";
-import { requireStillLive } from "../lease/lease-reading.ts";
+import { piecesOf, requireStillLive } from "../lease/lease-reading.ts";
 import type { LeaseRow } from "../lease/lease-row.ts";
 import type { LeaseSeals } from "../lease/lease-seals.ts";
 import { asStream, type ContentItem, type LeaseContent } from "../lease/lease-variant.ts";
@@ -16,8 +16,6 @@ export interface CronContentOptions {
   readonly seals: LeaseSeals;
 }
 
-/** The largest piece that is handed out. */
-const pieceBytes = 65_536;
 /** How many runs are read at once: of about 250 bytes each. */
 const pageRuns = 500;
 
@@ -85,13 +83,6 @@ async function readSealedPayload({ database, seals }: CronContentOptions, lease:
     throw new Error("a live Cron lease has no payload");
   }
   return openPayload(seals, await seals.keyOf(lease), lease.lease_id, row.payload_id, row.sealed_payload);
-}
-
-async function* piecesOf(payload: Buffer, offset: number, limitBytes: number): AsyncGenerator<Uint8Array> {
-  const end = Math.min(payload.length, offset + limitBytes);
-  for (let at = offset; at < end; at += pieceBytes) {
-    yield payload.subarray(at, Math.min(end, at + pieceBytes));
-  }
 }
 
 /** The lines from an offset on, page by page. Those before it are read and left out. */

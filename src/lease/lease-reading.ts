@@ -1,4 +1,4 @@
-/** Tells the end of a lease from the end of its content, for those who read it page by page. */
+/** What reading a lease's content piece by piece needs, whatever its variant is. */
 import type { Database } from "../database/database.ts";
 import { notFound } from "../errors/leasehold-error.ts";
 import { type LeaseRow, requireLive } from "./lease-row.ts";
@@ -19,4 +19,15 @@ export async function requireStillLive(
     throw notFound("lease");
   }
   requireLive(row, row.now);
+}
+
+/** The largest piece that is handed out, in bytes. */
+const pieceBytes = 65_536;
+
+/** Bytes that are held, from an offset on and at most limitBytes, in pieces. */
+export async function* piecesOf(bytes: Uint8Array, offset: number, limitBytes: number): AsyncGenerator<Uint8Array> {
+  const end = Math.min(bytes.length, offset + limitBytes);
+  for (let at = offset; at < end; at += pieceBytes) {
+    yield bytes.subarray(at, Math.min(end, at + pieceBytes));
+  }
 }

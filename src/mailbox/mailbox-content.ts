@@ -1,12 +1,12 @@
 /** A mailbox as a claim delivers it: the messages there were at one version, in order, whatever becomes of them meanwhile. */
 import type { Database } from "../database/database.ts";
 import { formatId } from "../ids/ids.ts";
-import { requireStillLive } from "../lease/lease-reading.ts";
+import { piecesOf, requireStillLive } from "../lease/lease-reading.ts";
 import type { LeaseRow } from "../lease/lease-row.ts";
 import type { LeaseSeals } from "../lease/lease-seals.ts";
 import type { ContentItem, LeaseContent } from "../lease/lease-variant.ts";
 import { findMessageAtOffset, measureMessages, readMessages, type SnapshotRow } from "./mailbox-content-statements.ts";
-import { type MessageContent, openMessage } from "./message-seals.ts";
+import { openMessage } from "./message-seals.ts";
 
 /** What reading needs. */
 export interface MailboxContentOptions {
@@ -17,8 +17,6 @@ export interface MailboxContentOptions {
 /** What is read at once: so many messages, of so many bytes in all. A message alone may be larger. */
 const pageMessages = 256;
 const pageBytes = 1_048_576;
-/** The largest piece that is handed out. */
-const pieceBytes = 65_536;
 
 /** Opens a version of a live mailbox. The one the lease is at is measured on its row, which it was read with. */
 export async function openSnapshot(
@@ -101,13 +99,6 @@ async function openItem(
     sha256: new Uint8Array(),
     attributes: message.attributes,
     createTime: row.drop_time,
-    read: (offset, limitBytes) => piecesOf(message, Number(offset), Number(limitBytes)),
+    read: (offset, limitBytes) => piecesOf(message.body, Number(offset), Number(limitBytes)),
   };
-}
-
-async function* piecesOf({ body }: MessageContent, offset: number, limitBytes: number): AsyncGenerator<Uint8Array> {
-  const end = Math.min(body.length, offset + limitBytes);
-  for (let at = offset; at < end; at += pieceBytes) {
-    yield body.subarray(at, Math.min(end, at + pieceBytes));
-  }
 }

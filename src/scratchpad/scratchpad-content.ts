@@ -3,7 +3,7 @@
  * becomes of them meanwhile.
  */
 import type { Database } from "../database/database.ts";
-import { requireStillLive } from "../lease/lease-reading.ts";
+import { piecesOf, requireStillLive } from "../lease/lease-reading.ts";
 import type { LeaseRow } from "../lease/lease-row.ts";
 import type { LeaseSeals } from "../lease/lease-seals.ts";
 import type { ContentItem, LeaseContent } from "../lease/lease-variant.ts";
@@ -19,8 +19,6 @@ export interface ScratchpadContentOptions {
 /** What is read at once: so many entries, of so many bytes in all. An entry alone may be larger. */
 const pageEntries = 256;
 const pageBytes = 1_048_576;
-/** The largest piece that is handed out. */
-const pieceBytes = 65_536;
 
 /** Opens a version of a live scratchpad. The one the lease is at is measured on its row, which it was read with. */
 export async function openSnapshot(
@@ -105,11 +103,4 @@ async function openItem(
     createTime: row.update_time,
     read: (offset, limitBytes) => piecesOf(value, Number(offset), Number(limitBytes)),
   };
-}
-
-async function* piecesOf(value: Buffer, offset: number, limitBytes: number): AsyncGenerator<Uint8Array> {
-  const end = Math.min(value.length, offset + limitBytes);
-  for (let at = offset; at < end; at += pieceBytes) {
-    yield value.subarray(at, Math.min(end, at + pieceBytes));
-  }
 }
