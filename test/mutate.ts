@@ -82,7 +82,14 @@ async function copyRepository(): Promise<void> {
 /** Every change must fit, and every named test pass on the unchanged copy, or its failure would say nothing. */
 async function requireSound(some: readonly Mutation[]): Promise<void> {
   const misfits: string[] = [];
-  for (const { file, from } of some) {
+  const seen = new Set<string>();
+  for (const mutation of some) {
+    const { file, from } = mutation;
+    const text = JSON.stringify(mutation);
+    if (seen.has(text)) {
+      misfits.push(`${file} is changed in the same way twice for the same test: ${from}`);
+    }
+    seen.add(text);
     const places = (await readFile(join(scratch, "copy", file), "utf8")).split(from).length - 1;
     if (places !== 1) {
       misfits.push(`${file} holds ${places} times, and not once: ${from}`);

@@ -21,7 +21,7 @@ import {
   type VariantCreation,
   type VariantQuoting,
 } from "../lease/lease-variant.ts";
-import type { PriceFactor, VariantTerms } from "../pricing/variant-terms.ts";
+import { describeBytesSeconds, type PriceFactor, type VariantTerms } from "../pricing/variant-terms.ts";
 import type { CheckpointBodies } from "./checkpoint-bodies.ts";
 import { type CheckpointTerms, creationCtes, creationRefusal } from "./checkpoint-creation-statement.ts";
 import {
@@ -66,8 +66,7 @@ export class CheckpointVariant implements LeaseVariant {
     this.#options = options;
     this.pricing = {
       formula: "bytes_seconds",
-      description:
-        "size_bytes / 2^30 x duration in seconds / 86400 x rate per GiB-day x max(1, retained_versions / 10), rounded up to a whole micro-dollar, and at least the minimum charge",
+      description: describeBytesSeconds({ times: "max(1, retained_versions / 10)" }),
       sizeMeaning: "the largest body of a version",
       minSizeBytes: 1n,
       maxSizeBytes: options.maxFileBytes,

@@ -26,7 +26,7 @@ import type {
   QuotedTerms,
   VariantQuoting,
 } from "../lease/lease-variant.ts";
-import type { VariantTerms } from "../pricing/variant-terms.ts";
+import { describeBytesSeconds, type VariantTerms } from "../pricing/variant-terms.ts";
 import { wholeSeconds } from "../proto-values/proto-time.ts";
 import { webhookSecret } from "../webhooks/webhook-secret.ts";
 import { openCron, sealPayload } from "./cron-content.ts";
@@ -86,8 +86,9 @@ export class CronVariant implements LeaseVariant {
   readonly creation = cronCreation;
   readonly pricing: VariantTerms = {
     formula: "bytes_seconds",
-    description:
-      "size_bytes / 2^30 x duration in seconds / 86400 x rate per GiB-day, rounded up to a whole micro-dollar, and the price of a firing for each that its schedule has within the duration; at least the minimum charge",
+    description: describeBytesSeconds({
+      plus: "the price of a firing for each that its schedule has within the duration",
+    }),
     sizeMeaning: "the largest payload",
     minSizeBytes: 1n,
     maxSizeBytes: BigInt(maxPayloadBytes),

@@ -1,8 +1,9 @@
 /** What reading a lease's content piece by piece needs, whatever its variant is. */
-import type { Database } from "../database/database.ts";
+import type { Database, Statement } from "../database/database.ts";
 import { notFound } from "../errors/leasehold-error.ts";
 import { type LeaseRow, requireLive } from "./lease-row.ts";
 import { findReadLease } from "./lease-statements.ts";
+import type { LeaseContent } from "./lease-variant.ts";
 
 /**
  * Refuses a lease that has ended since it was found: nothing more is read of it, which must not look like the end of its
@@ -19,6 +20,23 @@ export async function requireStillLive(
     throw notFound("lease");
   }
   requireLive(row, row.now);
+}
+
+/**
+ * How much a live lease held at a version. The one it is at is measured on its row, which it was read with; an earlier one
+ * by a statement of the variant, which is given the owner, the lease and the version.
+ */
+export async function sizeAtVersion(
+  database: Database,
+  lease: LeaseRow,
+  version: bigint,
+  measure: Statement<{ total_bytes: bigint; item_count: bigint }>,
+): Promise<Pick<LeaseContent, "totalBytes" | "itemCount">> {
+  if (version === lease.content_version) {
+    return { totalBytes: lease.content_bytes, itemCount: lease.content_items };
+  }
+  const [measured] = await database.run(measure, [lease.owner_id, lease.lease_id, version]);
+  return { totalBytes: measured?.total_bytes ?? 0n, itemCount: measured?.item_count ?? 0n };
 }
 
 /** The largest piece that is handed out, in bytes. */

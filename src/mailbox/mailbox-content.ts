@@ -1,7 +1,7 @@
 /** A mailbox as a claim delivers it: the messages there were at one version, in order, whatever becomes of them meanwhile. */
 import type { Database } from "../database/database.ts";
 import { formatId } from "../ids/ids.ts";
-import { piecesOf, requireStillLive } from "../lease/lease-reading.ts";
+import { piecesOf, requireStillLive, sizeAtVersion } from "../lease/lease-reading.ts";
 import type { LeaseRow } from "../lease/lease-row.ts";
 import type { LeaseSeals } from "../lease/lease-seals.ts";
 import type { ContentItem, LeaseContent } from "../lease/lease-variant.ts";
@@ -18,22 +18,14 @@ export interface MailboxContentOptions {
 const pageMessages = 256;
 const pageBytes = 1_048_576;
 
-/** Opens a version of a live mailbox. The one the lease is at is measured on its row, which it was read with. */
+/** Opens a version of a live mailbox. */
 export async function openSnapshot(
   options: MailboxContentOptions,
   lease: LeaseRow,
   version: bigint,
 ): Promise<LeaseContent> {
-  const size =
-    version === lease.content_version
-      ? { totalBytes: lease.content_bytes, itemCount: lease.content_items }
-      : await measure(options.database, lease, version);
+  const size = await sizeAtVersion(options.database, lease, version, measureMessages);
   return { ...size, items: (offset) => readItems(options, { lease, version, ...size }, offset) };
-}
-
-async function measure(database: Database, lease: LeaseRow, version: bigint) {
-  const [measured] = await database.run(measureMessages, [lease.owner_id, lease.lease_id, version]);
-  return { totalBytes: measured?.total_bytes ?? 0n, itemCount: measured?.item_count ?? 0n };
 }
 
 interface Snapshot {

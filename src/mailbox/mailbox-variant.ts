@@ -18,7 +18,7 @@ import type {
   LeaseVariant,
   OpenedLease,
 } from "../lease/lease-variant.ts";
-import type { VariantTerms } from "../pricing/variant-terms.ts";
+import { describeBytesSeconds, type VariantTerms } from "../pricing/variant-terms.ts";
 import { deriveToken, hashToken } from "../secrets/secret-token.ts";
 import type { Wakeups } from "../wakeups/wakeups.ts";
 import { webhookSecret } from "../webhooks/webhook-secret.ts";
@@ -53,8 +53,7 @@ export class MailboxVariant implements LeaseVariant {
   readonly creation = mailboxCreation;
   readonly pricing: VariantTerms = {
     formula: "bytes_seconds",
-    description:
-      "size_bytes / 2^30 x duration in seconds / 86400 x rate per GiB-day, rounded up to a whole micro-dollar, and at least the minimum charge",
+    description: describeBytesSeconds(),
     sizeMeaning: "the capacity: the bodies stored at once, and 256 bytes for each message",
     minSizeBytes: 1_024n,
     maxSizeBytes: maxMailboxBytes,

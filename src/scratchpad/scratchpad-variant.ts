@@ -17,7 +17,7 @@ import type {
   OpenedLease,
   VariantCreation,
 } from "../lease/lease-variant.ts";
-import type { VariantTerms } from "../pricing/variant-terms.ts";
+import { describeBytesSeconds, type VariantTerms } from "../pricing/variant-terms.ts";
 import type { Wakeups } from "../wakeups/wakeups.ts";
 import { deliverEntries } from "./entry-delivery.ts";
 import type { EntryExpiry } from "./entry-expiry.ts";
@@ -59,8 +59,7 @@ export class ScratchpadVariant implements LeaseVariant {
     this.#options = options;
     this.pricing = {
       formula: "bytes_seconds",
-      description:
-        "size_bytes / 2^30 x duration in seconds / 86400 x rate per GiB-day, rounded up to a whole micro-dollar, and at least the minimum charge",
+      description: describeBytesSeconds(),
       sizeMeaning: "all entries together: their keys and values, 256 bytes for each, and 128 for each append",
       minSizeBytes: 1_024n,
       maxSizeBytes: maxScratchpadBytes,

@@ -16,7 +16,7 @@ import {
   type LeaseVariant,
   type OpenedLease,
 } from "../lease/lease-variant.ts";
-import type { VariantTerms } from "../pricing/variant-terms.ts";
+import { describeBytesSeconds, type VariantTerms } from "../pricing/variant-terms.ts";
 import type { StorageBodies } from "./storage-body.ts";
 import { defaultContentType, packDetails, unpackDetails } from "./storage-details.ts";
 import { deleteBodies, findBodies, findOrphansAmong } from "./storage-statements.ts";
@@ -50,8 +50,7 @@ export class StorageVariant implements LeaseVariant {
     this.#lookUps = new GroupCommit({ serve: (owner, leases) => options.database.run(findBodies, [owner, leases]) });
     this.pricing = {
       formula: "bytes_seconds",
-      description:
-        "size_bytes / 2^30 x duration in seconds / 86400 x rate per GiB-day, rounded up to a whole micro-dollar, and at least the minimum charge",
+      description: describeBytesSeconds(),
       sizeMeaning: "the most bytes the body may have",
       minSizeBytes: 1n,
       maxSizeBytes: options.maxFileBytes,
