@@ -1,12 +1,13 @@
 /** Promise 4 for checkpoints: after an end no row, file or plaintext byte is left, and a crash at any step is finished. */
 import { randomBytes } from "node:crypto";
-import { readdir, readFile, utimes } from "node:fs/promises";
+import { readdir, utimes } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { CheckpointFiles } from "../../src/checkpoint/checkpoint-files.ts";
 import { deleteCheckpoints } from "../../src/checkpoint/checkpoint-statements.ts";
 import { endDueLeases } from "../../src/lease/lease-statements.ts";
 import { seenReason } from "../server/seen-error.ts";
+import { textsInFiles, textsInTables } from "../support/plaintext.ts";
 import { leaseUuid, Tenant } from "../support/tenant.ts";
 import { TestLeasehold } from "../support/test-leasehold.ts";
 import { query } from "../support/test-query.ts";
@@ -34,21 +35,7 @@ async function marked() {
 
 /** Which of some texts stand anywhere in the database's tables or in the data folder. */
 async function found(texts: readonly string[]): Promise<string[]> {
-  const tables = await query<{ name: string }>(
-    database,
-    "select relname as name from pg_class where relkind = 'r' and relnamespace = 'public'::regnamespace",
-  );
-  let dump = "";
-  for (const { name } of tables) {
-    const text = `select string_agg(t::text, E'\\n') as dump from "${name}" as t`;
-    dump += (await query<{ dump: string | null }>(database, text))[0]?.dump ?? "";
-  }
-  expect(dump).toContain(tenant.ownerId);
-  const entries = await readdir(dataDir, { recursive: true, withFileTypes: true });
-  for (const entry of entries.filter((entry) => entry.isFile())) {
-    dump += await readFile(join(entry.parentPath, entry.name), "latin1");
-  }
-  return texts.filter((text) => dump.includes(text) || dump.includes(Buffer.from(text).toString("hex")));
+  return [...(await textsInTables(database, tenant, texts)), ...(await textsInFiles(dataDir, texts))];
 }
 
 test("while a lease lives its bodies, types and metadata stand nowhere in clear", async () => {

@@ -10,6 +10,7 @@ import { Redeemer } from "../handoff/redeemer.ts";
 import { openMailbox } from "../mailbox/mail.ts";
 import { openPad } from "../scratchpad/pad.ts";
 import { seenReason } from "../server/seen-error.ts";
+import { textsInTables } from "../support/plaintext.ts";
 import { ServerProcess } from "../support/server-process.ts";
 import { leaseUuid, required, Tenant } from "../support/tenant.ts";
 import { TestLeasehold } from "../support/test-leasehold.ts";
@@ -229,12 +230,12 @@ describe("of an ended schedule", () => {
     await letPass(database, leaseId, 1_201);
     await fireDue();
     expect(await outcomesOf(tenant, leaseId)).toEqual(["DELIVERED", "PENDING"]);
-    expect(await inClear([payload, contentType])).toEqual([]);
+    expect(await textsInTables(database, tenant, [payload, contentType])).toEqual([]);
     await end(leaseId);
     for (const table of ["cron", "cron_run"]) {
       expect(await query(database, `select from ${table} where lease_id = $1`, [leaseUuid(leaseId)])).toEqual([]);
     }
-    expect(await inClear([payload, contentType])).toEqual([]);
+    expect(await textsInTables(database, tenant, [payload, contentType])).toEqual([]);
   });
 });
 
@@ -264,19 +265,4 @@ async function takeMail(leaseId: string): Promise<void> {
 function shown(time: { readonly seconds: bigint; readonly nanos: number } | undefined): string {
   const [seconds = ""] = new Date(Number(time?.seconds) * 1000).toISOString().split(".");
   return `${seconds}.${String((time?.nanos ?? 0) / 1000).padStart(6, "0")}Z`;
-}
-
-/** Which of some texts stand anywhere in the database's tables, as text or as bytes. */
-async function inClear(texts: readonly string[]): Promise<string[]> {
-  const tables = await query<{ name: string }>(
-    database,
-    "select relname as name from pg_class where relkind = 'r' and relnamespace = 'public'::regnamespace",
-  );
-  let dump = "";
-  for (const { name } of tables) {
-    const text = `select string_agg(t::text, E'\\n') as dump from "${name}" as t`;
-    dump += (await query<{ dump: string | null }>(database, text))[0]?.dump ?? "";
-  }
-  expect(dump).toContain(tenant.ownerId);
-  return texts.filter((text) => dump.includes(text) || dump.includes(Buffer.from(text).toString("hex")));
 }

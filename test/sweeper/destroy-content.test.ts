@@ -1,6 +1,6 @@
 /** Promise 4: after an end nothing of a lease's content is left in the live system, and a crash at any step is finished. */
 import { createHash } from "node:crypto";
-import { readdir, readFile } from "node:fs/promises";
+import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, describe, expect, test } from "vitest";
 import { buildSweeper } from "../../src/app.ts";
@@ -10,6 +10,7 @@ import { endDueLeases } from "../../src/lease/lease-statements.ts";
 import { LeaseVariants } from "../../src/lease/lease-variant.ts";
 import { deleteBodies } from "../../src/storage/storage-statements.ts";
 import { StorageVariant } from "../../src/storage/storage-variant.ts";
+import { textsInFiles, textsInTables } from "../support/plaintext.ts";
 import { leaseUuid, refusalOf, Tenant } from "../support/tenant.ts";
 import { TestLeasehold } from "../support/test-leasehold.ts";
 import { query } from "../support/test-query.ts";
@@ -46,39 +47,6 @@ async function storeMarked(name: string) {
   return { leaseId, markers };
 }
 
-/** Which of some texts stand anywhere in the database's tables, in clear or as hexadecimal of bytea. */
-async function foundInTables(texts: readonly string[]): Promise<string[]> {
-  const tables = await query<{ name: string }>(
-    leasehold.database,
-    "select relname as name from pg_class where relkind = 'r' and relnamespace = 'public'::regnamespace",
-  );
-  const dumps = await Promise.all(
-    tables.map(({ name }) =>
-      query<{ dump: string | null }>(
-        leasehold.database,
-        `select string_agg(t::text, E'\\n') as dump from "${name}" as t`,
-      ),
-    ),
-  );
-  const dump = dumps
-    .flat()
-    .map((row) => row.dump ?? "")
-    .join("\n");
-  expect(dump).toContain(tenant.ownerId);
-  return texts.filter((text) => dump.includes(text) || dump.includes(Buffer.from(text).toString("hex")));
-}
-
-/** Which of them stand anywhere in the data folder, in a file or in its name. */
-async function foundInFiles(texts: readonly string[]): Promise<string[]> {
-  const entries = await readdir(dataDir, { recursive: true, withFileTypes: true });
-  const files = entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name));
-  expect(files.length).toBeGreaterThan(0);
-  const contents = await Promise.all(
-    files.map(async (path) => Buffer.concat([Buffer.from(path), await readFile(path)])),
-  );
-  return texts.filter((text) => contents.some((content) => content.includes(text)));
-}
-
 /** All that there is of a lease's content. */
 async function remainsOf(leaseId: string) {
   const id = leaseUuid(leaseId);
@@ -108,8 +76,8 @@ const nothing = { contents: 0n, segments: 0n, keys: 0n, details: 0n, labels: 0n,
 test("while a lease lives its body, name and type stand nowhere in clear; its labels do, as is documented", async () => {
   const { markers } = await storeMarked("live");
   const texts = Object.values(markers);
-  expect(await foundInTables(texts)).toEqual([markers.label]);
-  expect(await foundInFiles(texts)).toEqual([]);
+  expect(await textsInTables(leasehold.database, tenant, texts)).toEqual([markers.label]);
+  expect(await textsInFiles(dataDir, texts)).toEqual([]);
 });
 
 test("after a delete has answered, no row, no file and no byte of the lease is left", async () => {
@@ -119,8 +87,8 @@ test("after a delete has answered, no row, no file and no byte of the lease is l
   expect(before.files).toBeGreaterThan(0);
   await tenant.leases.deleteLease({ leaseId });
   expect(await remainsOf(leaseId)).toEqual(nothing);
-  expect(await foundInTables(Object.values(markers))).toEqual([]);
-  expect(await foundInFiles(Object.values(markers))).toEqual([]);
+  expect(await textsInTables(leasehold.database, tenant, Object.values(markers))).toEqual([]);
+  expect(await textsInFiles(dataDir, Object.values(markers))).toEqual([]);
 });
 
 test("after its time and a sweep, no row, no file, no byte and no digest of its request is left", async () => {
@@ -131,8 +99,8 @@ test("after its time and a sweep, no row, no file, no byte and no digest of its 
   await tenant.age(leaseId, 3_600);
   await leasehold.sweep();
   expect(await remainsOf(leaseId)).toEqual(nothing);
-  expect(await foundInTables(Object.values(markers))).toEqual([]);
-  expect(await foundInFiles(Object.values(markers))).toEqual([]);
+  expect(await textsInTables(leasehold.database, tenant, Object.values(markers))).toEqual([]);
+  expect(await textsInFiles(dataDir, Object.values(markers))).toEqual([]);
 });
 
 test("an upload that was abandoned half way leaves nothing", async () => {
